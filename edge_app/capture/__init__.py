@@ -1,0 +1,1 @@
+"""A camera's URI becomes frames."""

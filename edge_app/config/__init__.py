@@ -1,0 +1,1 @@
+"""The configuration: strict, frozen, explained; the only reader of files, environment and credentials."""

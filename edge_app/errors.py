@@ -1,0 +1,67 @@
+"""The errors that a person sees, and the process exit status that each of them means."""
+
+from __future__ import annotations
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits(3): systemd must not restart a service that ends with it."""
+
+
+class EdgeAppError(Exception):
+    """An error explained to a person: what happened, what was found, and what to do about it.
+
+    Args:
+        message: What happened and what was found, without secrets.
+        hint: What to do about it.
+    """
+
+    exit_status = EXIT_FAILURE
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} Hint: {self.hint}"
+
+
+class ConfigError(EdgeAppError):
+    """The configuration cannot be used; restarting will not help."""
+
+    exit_status = EXIT_CONFIG
+
+
+class ModelError(EdgeAppError):
+    """A model file is missing, damaged, or not one that this application can decode."""
+
+    exit_status = EXIT_CONFIG
+
+
+class CaptureError(EdgeAppError):
+    """A camera could not be opened, or stopped delivering; the camera is tried again."""
+
+
+class BackendError(EdgeAppError):
+    """The inference backend could not be opened or failed while running."""
+
+
+class PublishError(EdgeAppError):
+    """The message sink was misused or cannot be set up."""
+
+
+class StageFailedError(EdgeAppError):
+    """A stage of the pipeline failed; the process ends with the stage's name and cause."""
+
+    def __init__(self, stage: str, cause: BaseException) -> None:
+        super().__init__(f"stage {stage!r} failed: {type(cause).__name__}: {cause}")
+        self.stage = stage
+
+
+class EndOfStream(Exception):  # noqa: N818 - control flow, not an error
+    """A finite source has delivered its last frame."""
+
+
+class ChannelClosed(Exception):  # noqa: N818 - control flow, not an error
+    """The channel was closed: there will be no more items, or nobody is left to take one."""

@@ -1,0 +1,1 @@
+"""The model runs: input tensors become candidates."""

@@ -1,0 +1,197 @@
+"""The protocols that join the stages: a stage knows these, never another stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.geometry import InputSpec
+from edge_app.messages import Candidates, CameraStatus, Detections, DropReason, Frame, Lease, ModelInfo
+
+Tensor = NDArray[Any]
+TensorMap = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """What a source delivers: pixels and their times; the capture thread makes a Frame of it.
+
+    Attributes:
+        pixels: (height, width, 3) uint8 BGR.
+        captured_ns: `time.monotonic_ns()` when decoding finished.
+        captured_at_ns: Unix time in nanoseconds of the same moment.
+        capture_ms: Time that decoding or rendering took, in milliseconds.
+        media_time_s: Position in the file or stream in seconds, where known.
+        lease: Who gets the pixel memory back, where it is borrowed.
+    """
+
+    pixels: NDArray[np.uint8]
+    captured_ns: int
+    captured_at_ns: int
+    capture_ms: float = 0.0
+    media_time_s: float | None = None
+    lease: Lease | None = None
+
+
+class Source(Protocol):
+    """Where the frames of one camera come from.
+
+    `open`, `read` and `close` are called by one thread; a source that hangs is abandoned with its
+    thread, so none of them may hold a lock that another source needs.
+    """
+
+    @property
+    def live(self) -> bool:
+        """Whether time goes on without us: of a live source the newest frame wins, of a file each counts."""
+
+    @property
+    def decoder(self) -> str:
+        """Which way in is used, in words a person understands; known once open."""
+
+    def open(self) -> None:
+        """Connect. Raises CaptureError with a reason free of credentials."""
+
+    def read(self, timeout_s: float) -> Picture | None:
+        """Return the next picture, or None if none came within `timeout_s` (seconds, best effort).
+
+        Raises:
+            EndOfStream: A finite source has no more pictures.
+            CaptureError: The connection is lost; the source must be closed and opened again.
+        """
+
+    def close(self) -> None:
+        """Disconnect. Never raises; idempotent."""
+
+
+class FrameSink(Protocol):
+    """Where capture threads put their frames."""
+
+    def put(self, frame: Frame) -> None:
+        """Hand a frame over, and with it the duty to release it.
+
+        Of a live camera it replaces the one still waiting; of a file it waits for room.
+
+        Raises:
+            ChannelClosed: Nobody will take it; the frame was released.
+        """
+
+    def finish(self, camera_id: str) -> None:
+        """Say that this camera will send no more frames."""
+
+
+class CameraObserver(Protocol):
+    """Who wants to know how the cameras do. Called from capture threads; must return at once."""
+
+    def camera_changed(self, status: CameraStatus) -> None:
+        """A camera changed its state."""
+
+
+class Preprocessor(Protocol):
+    """Writes a frame into a model's input."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the model's input wants."""
+
+    def write(self, frame: Frame, out: NDArray[np.float32]) -> None:
+        """Fill `out`, one image's part of the input tensor: (3, H, W) or (H, W, 3) float32.
+
+        Raises:
+            ValueError: If the frame's pixel format or size is not one it can take.
+        """
+
+
+class Head(Protocol):
+    """Turns the raw outputs of one family of models into candidates."""
+
+    @property
+    def name(self) -> str:
+        """The name that the configuration uses."""
+
+    def decode(self, outputs: TensorMap, batch: int) -> Sequence[Candidates]:
+        """Return one `Candidates` for each of the first `batch` images. Nothing returned aliases `outputs`."""
+
+
+class Slot(Protocol):
+    """What one batch in flight needs; lent by `Backend.acquire`, given back by `Pending.result`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTimings:
+    """How long one batch took, in milliseconds."""
+
+    preprocess_ms: float
+    inference_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """One `Candidates` for each frame of the batch, in its order."""
+
+    candidates: Sequence[Candidates]
+    timings: BatchTimings
+
+
+class Pending(Protocol):
+    """A batch in flight; resolved exactly once."""
+
+    def result(self, timeout_s: float) -> AbstractContextManager[BatchResult]:
+        """Wait for the batch and lend its result; leaving the context returns the slot and the frames' leases.
+
+        Raises:
+            BackendError: The batch failed, or was not done within `timeout_s` seconds.
+        """
+
+
+class Backend(Protocol):
+    """Runs the model. `acquire` and `submit` are called by one thread, `Pending.result` by another."""
+
+    @property
+    def model(self) -> ModelInfo:
+        """What runs; known once open."""
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """What its input wants; known once open."""
+
+    @property
+    def max_batch(self) -> int:
+        """Most frames that one batch can hold; known once open."""
+
+    @property
+    def description(self) -> str:
+        """One line for the log: library, device, threads, precision."""
+
+    def open(self) -> None:
+        """Load the model and run it once. Raises ModelError or BackendError."""
+
+    def acquire(self, timeout_s: float) -> Slot | None:
+        """Return a free slot, or None if none came free within `timeout_s` seconds."""
+
+    def submit(self, slot: Slot, frames: Sequence[Frame]) -> Pending:
+        """Enqueue a batch of 1 to `max_batch` frames and take over the duty to release them."""
+
+    def release(self, slot: Slot) -> None:
+        """Give back a slot that was acquired and not submitted."""
+
+    def close(self) -> None:
+        """Finish what is in flight, then free everything. Idempotent."""
+
+
+class DetectionsSink(Protocol):
+    """Where detections go. Never waits for a broker."""
+
+    def put(self, detections: Detections, *, wait: bool) -> None:
+        """Hand detections over. When the lane is full, wait for room, or drop the oldest and count it."""
+
+
+class DropObserver(Protocol):
+    """Who counts drops. Called from any thread; must return at once."""
+
+    def dropped(self, camera_id: str, reason: DropReason, count: int = 1) -> None:
+        """`count` frames or messages of a camera went no further."""

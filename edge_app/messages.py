@@ -1,0 +1,182 @@
+"""The values that travel along the street: immutable, and of no behaviour that needs a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class PixelFormat(Enum):
+    """How the bytes of a frame are laid out."""
+
+    BGR = "bgr"
+    """(height, width, 3) uint8, interleaved blue, green, red."""
+    NV12 = "nv12"
+    """(height * 3 / 2, width) uint8: a luma plane, then interleaved chroma at half the resolution."""
+
+
+class CameraState(str, Enum):
+    """What a camera is doing, as its subscribers see it."""
+
+    CONNECTING = "connecting"
+    STREAMING = "streaming"
+    STALLED = "stalled"
+    LOST = "lost"
+    ENDED = "ended"
+    """A finite source (file, folder) delivered its last frame."""
+
+
+class NodeState(str, Enum):
+    """What the daemon is doing, as its subscribers see it. `LOST` is the broker's will."""
+
+    STARTING = "starting"
+    ONLINE = "online"
+    DEGRADED = "degraded"
+    STOPPING = "stopping"
+    LOST = "lost"
+
+
+class DropReason(str, Enum):
+    """Why a captured frame, or a finished detections message, went no further."""
+
+    SUPERSEDED = "superseded"
+    """A newer frame of the same live camera arrived before this one was taken."""
+    TOO_OLD = "too_old"
+    """The frame was older than `max_age_ms` when its turn came."""
+    SHUTDOWN = "shutdown"
+    """The frame was still waiting when the daemon stopped."""
+    PUBLISH_QUEUE_FULL = "publish_queue_full"
+    """The detections waited behind more messages than the publish lane holds."""
+    BROKER_ABSENT = "broker_absent"
+    """There was no connection to the broker; live detections are not kept."""
+
+
+class Lease(Protocol):
+    """Borrowed pixel memory."""
+
+    def release(self) -> None:
+        """Give the memory back to its pool. Calling it again does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameInfo:
+    """What is known of a frame; outlives its pixels."""
+
+    camera_id: str
+    frame_id: int
+    """+1 for each captured frame of the camera since the daemon's start: a gap downstream is a drop."""
+    captured_ns: int
+    """`time.monotonic_ns()` when decoding of the frame finished."""
+    captured_at_ns: int
+    """Unix time in nanoseconds (UTC) of the same moment."""
+    width: int
+    height: int
+    capture_ms: float = 0.0
+    """Time that decoding (or rendering) the frame took, in milliseconds; waiting for the camera excluded
+    where the source can tell the two apart."""
+    media_time_s: float | None = None
+    """Position in the file or stream, where known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of one camera. Whoever finishes or drops it calls `release`."""
+
+    info: FrameInfo
+    pixels: NDArray[np.uint8]
+    pixel_format: PixelFormat = PixelFormat.BGR
+    lease: Lease | None = None
+
+    def release(self) -> None:
+        """Return borrowed pixel memory; the pixels must not be touched afterwards. Idempotent."""
+        if self.lease is not None:
+            self.lease.release()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Decoded model output for one frame, before non-maximum suppression.
+
+    `xyxy` is (N, 4) float32 in model input pixels, `confidence` (N,) float32, `class_id` (N,) int32.
+    The order is the model's anchor order, which breaks ties of confidence.
+    """
+
+    xyxy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.int32]
+    overflow: int = 0
+    """Candidates above the threshold that did not fit and were left out."""
+    invalid: int = 0
+    """Candidates left out because a number was not finite or the box had no area."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long one frame spent in each stage, in milliseconds."""
+
+    capture_ms: float = 0.0
+    preprocess_ms: float = 0.0
+    inference_ms: float = 0.0
+    postprocess_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What was found in one frame: columns of equal length, read-only.
+
+    `xyxy` is (N, 4) float32 in image pixels, clipped to the image; `confidence` (N,) float32 in 0..1,
+    descending; `class_id` (N,) int32; `track_id` (N,) int64 or None where nothing tracks.
+
+    Raises:
+        ValueError: If the columns disagree in length or shape.
+    """
+
+    info: FrameInfo
+    xyxy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    class_id: NDArray[np.int32]
+    track_id: NDArray[np.int64] | None = None
+    timings: Timings = field(default_factory=Timings)
+
+    def __post_init__(self) -> None:
+        count = len(self.xyxy)
+        if self.xyxy.shape != (count, 4):
+            raise ValueError(f"xyxy must be (N, 4), found {self.xyxy.shape}")
+        columns = [self.confidence, self.class_id] + ([] if self.track_id is None else [self.track_id])
+        for column in columns:
+            if column.shape != (count,):
+                raise ValueError(f"every column must be ({count},) like xyxy, found {column.shape}")
+        for column in (self.xyxy, *columns):
+            column.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What produced the detections; published with each of them."""
+
+    name: str
+    sha256: str
+    labels: tuple[str, ...]
+    backend: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """A camera's state at one moment, with the reason in words when it is not streaming."""
+
+    camera_id: str
+    state: CameraState
+    reason: str | None = None
+    decoder: str | None = None
+    """Which way in was chosen, in words a person understands, such as `ffmpeg` or `gstreamer nvv4l2decoder`."""
+    width: int | None = None
+    height: int | None = None
+    reconnects: int = 0

@@ -1,0 +1,1 @@
+"""The street: lanes, stage threads and their supervision. Knows protocols only."""

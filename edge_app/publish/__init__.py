@@ -1,0 +1,1 @@
+"""Detections and states become MQTT messages."""
