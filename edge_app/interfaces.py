@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.geometry import InputSpec
-from edge_app.messages import Candidates, CameraStatus, Detections, DropReason, Frame, Lease, ModelInfo
+from edge_app.messages import CameraStatus, Candidates, Detections, DropReason, Frame, Lease, ModelInfo
 
 Tensor = NDArray[Any]
 TensorMap = Mapping[str, Tensor]
@@ -106,6 +106,15 @@ class Preprocessor(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model; None stands for an axis whose length is known only when it runs."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+
+
 class Head(Protocol):
     """Turns the raw outputs of one family of models into candidates."""
 
@@ -114,7 +123,7 @@ class Head(Protocol):
         """The name that the configuration uses."""
 
     def decode(self, outputs: TensorMap, batch: int) -> Sequence[Candidates]:
-        """Return one `Candidates` for each of the first `batch` images. Nothing returned aliases `outputs`."""
+        """Return one `Candidates` for each of the first `batch` images; none aliases `outputs`."""
 
 
 class Slot(Protocol):
@@ -127,6 +136,7 @@ class BatchTimings:
 
     preprocess_ms: float
     inference_ms: float
+    decode_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +151,7 @@ class Pending(Protocol):
     """A batch in flight; resolved exactly once."""
 
     def result(self, timeout_s: float) -> AbstractContextManager[BatchResult]:
-        """Wait for the batch and lend its result; leaving the context returns the slot and the frames' leases.
+        """Wait for the batch and lend its result; leaving the context returns slot and leases.
 
         Raises:
             BackendError: The batch failed, or was not done within `timeout_s` seconds.

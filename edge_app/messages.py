@@ -176,7 +176,7 @@ class CameraStatus:
     state: CameraState
     reason: str | None = None
     decoder: str | None = None
-    """Which way in was chosen, in words a person understands, such as `ffmpeg` or `gstreamer nvv4l2decoder`."""
+    """Which way in was chosen, in words a person understands, such as `gstreamer nvv4l2decoder`."""
     width: int | None = None
     height: int | None = None
     reconnects: int = 0

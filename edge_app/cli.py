@@ -1,0 +1,156 @@
+"""The words a person types; each command is a few lines that call the package.
+
+Nothing heavy is imported until a command needs it, so that `edge-app --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from edge_app import __version__
+from edge_app.errors import EdgeAppError
+
+app = typer.Typer(
+    name="edge-app",
+    help="Edge video analytics: cameras in, detections on MQTT out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # importing rich would double the time that --help takes
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+ConfigPath = Annotated[Path, typer.Argument(help="Configuration file (YAML).", show_default=False)]
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edge-app {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Edge video analytics: cameras in, detections on MQTT out.
+
+    New here? `edge-app demo` shows the whole thing on rendered street scenes;
+    `edge-app init > edge.yaml` writes a configuration to start from.
+    """
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(help="How long to run.", min=1)] = 30.0,
+    cameras: Annotated[int, typer.Option(help="How many rendered cameras.", min=1, max=16)] = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Run the daemon on rendered street scenes and show what it publishes.
+
+    Needs no camera, no GPU and no broker: the scenes are rendered, the shipped model runs on ONNX Runtime on
+    the CPU, and the broker is Mosquitto if it is installed, otherwise one that runs inside the demo.
+    """
+    from edge_app.demo import run_demo
+
+    raise typer.Exit(run_demo(seconds=seconds, cameras=cameras, json_output=json))
+
+
+@app.command()
+def run(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="Configuration file (YAML).", show_default=False)
+    ],
+    log_level: Annotated[
+        str | None,
+        typer.Option(help="debug, info, warning or error; overrides log.level.", show_default=False),
+    ] = None,
+) -> None:
+    """Run the daemon: cameras in, detections on MQTT out, until SIGTERM or Ctrl-C.
+
+    It ends by itself only when every camera is a file that was played to its end.
+    """
+    from edge_app.app import run_daemon
+
+    run_daemon(config, log_level)
+
+
+@app.command("check-config")
+def check_config(config: ConfigPath) -> None:
+    """Say all that is wrong with a configuration at once, or that it is good.
+
+    Exit status 78 when something is wrong.
+    """
+    from edge_app.config import check_config as check
+
+    for line in check(config):
+        typer.echo(line)
+
+
+@app.command()
+def init(
+    camera: Annotated[
+        str | None,
+        typer.Option(help="URI of the first camera, such as rtsp://host/path.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write here, not to standard output.", show_default=False),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Write every key there is, with its default.")] = False,
+) -> None:
+    """Write a commented configuration to start from."""
+    from edge_app.config import write_starter_config
+
+    write_starter_config(output, camera_uri=camera, full=full)
+
+
+@app.command()
+def watch(
+    broker: Annotated[str, typer.Option(help="URI of the broker.")] = "mqtt://localhost:1883",
+    root: Annotated[str, typer.Option(help="First level of the topics.")] = "edge",
+    seconds: Annotated[
+        float | None, typer.Option(help="Stop after so long; otherwise with Ctrl-C.", show_default=False)
+    ] = None,
+    username: Annotated[str | None, typer.Option(help="User name at the broker.", show_default=False)] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="File whose first line is the password.", show_default=False)
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificate authorities for mqtts://.", show_default=False)
+    ] = None,
+) -> None:
+    """Show live what the daemons at a broker publish: cameras, rates, latency, objects, drops."""
+    from edge_app.watch import watch as show
+
+    show(
+        broker,
+        root=root,
+        seconds=seconds,
+        username=username,
+        password_file=password_file,
+        ca_file=ca_file,
+    )
+
+
+def main() -> NoReturn:
+    """Run the command line; errors become one explained line and their exit status."""
+    try:
+        app()
+    except EdgeAppError as error:
+        typer.echo(f"edge-app: {error}", err=True)
+        sys.exit(error.exit_status)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The entrance of the street: one lane for each camera, and the only place where frames are dropped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from edge_app.errors import ChannelClosed
+from edge_app.interfaces import DropObserver
+from edge_app.messages import DropReason, Frame
+
+FILE_LANE_FRAMES = 2
+"""A file's reader may be this far ahead: it decodes while the model runs, and no further."""
+
+ACTIVE_S = 1.0
+"""A live camera that sent nothing for so long is not waited for when a batch is gathered."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    live: bool
+    frames: deque[Frame] = field(default_factory=deque)
+    last_put: float = float("-inf")
+    finished: bool = False
+
+
+class FrameLanes:
+    """Keeps the newest frame of each live camera, and every frame of a file.
+
+    Many capture threads call `put` and `finish`; one feeder calls `take`.
+
+    Args:
+        live: For each camera whether it is live.
+        max_age_s: Frames of live cameras older than this many seconds are dropped when their turn comes.
+        drops: Counts what is dropped.
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        live: Mapping[str, bool],
+        *,
+        max_age_s: float,
+        drops: DropObserver,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lanes = {camera_id: _Lane(is_live) for camera_id, is_live in live.items()}
+        self._max_age_s = max_age_s
+        self._drops = drops
+        self._clock = clock
+        self._closed = False
+        lock = threading.Lock()
+        self._arrived = threading.Condition(lock)
+        self._room = threading.Condition(lock)
+
+    def put(self, frame: Frame) -> None:
+        """Hand over a frame; see `FrameSink.put`."""
+        camera_id = frame.info.camera_id
+        with self._arrived:
+            lane = self._lanes[camera_id]
+            if not lane.live:
+                while len(lane.frames) >= FILE_LANE_FRAMES and not self._closed:
+                    self._room.wait()
+            if self._closed:
+                frame.release()
+                raise ChannelClosed
+            superseded = lane.frames.popleft() if lane.live and lane.frames else None
+            lane.frames.append(frame)
+            lane.last_put = self._clock()
+            self._arrived.notify()
+        if superseded is not None:
+            self._drop(superseded, DropReason.SUPERSEDED)
+
+    def finish(self, camera_id: str) -> None:
+        """Say that this camera will send no more frames."""
+        with self._arrived:
+            self._lanes[camera_id].finished = True
+            self._arrived.notify()
+
+    def take(self, max_count: int, *, timeout_s: float, straggler_wait_s: float) -> list[Frame]:
+        """Return the newest frames, at most one of each camera, the longest unserved camera first.
+
+        Args:
+            max_count: Most frames to return.
+            timeout_s: Longest wait for the first frame, in seconds.
+            straggler_wait_s: After that, longest wait for frames of other active cameras, in seconds.
+
+        Returns:
+            1 to `max_count` frames, or none if no frame came in time.
+
+        Raises:
+            ChannelClosed: The lanes were closed, or every camera has finished and its frames are taken.
+        """
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._closed or self._ready() > 0 or self._exhausted(), timeout_s)
+            self._arrived.wait_for(
+                lambda: self._closed or self._ready() >= min(max_count, self._expected()), straggler_wait_s
+            )
+            if self._closed or self._exhausted():
+                raise ChannelClosed
+            taken, stale = self._pop(max_count)
+            self._room.notify_all()
+        for frame in stale:
+            self._drop(frame, DropReason.TOO_OLD)
+        return taken
+
+    def close(self) -> None:
+        """Let nobody put or take any more, and drop what still waits."""
+        with self._arrived:
+            self._closed = True
+            waiting = [frame for lane in self._lanes.values() for frame in lane.frames]
+            for lane in self._lanes.values():
+                lane.frames.clear()
+            self._arrived.notify_all()
+            self._room.notify_all()
+        for frame in waiting:
+            self._drop(frame, DropReason.SHUTDOWN)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def depth(self) -> int:
+        """Return how many frames wait."""
+        with self._arrived:
+            return sum(len(lane.frames) for lane in self._lanes.values())
+
+    def _ready(self) -> int:
+        return sum(1 for lane in self._lanes.values() if lane.frames)
+
+    def _expected(self) -> int:
+        """Count the cameras from which a frame is here or can be expected within a moment."""
+        horizon = self._clock() - ACTIVE_S
+        return sum(
+            1
+            for lane in self._lanes.values()
+            if lane.frames or (not lane.finished and lane.last_put > horizon)
+        )
+
+    def _exhausted(self) -> bool:
+        return all(lane.finished and not lane.frames for lane in self._lanes.values())
+
+    def _pop(self, max_count: int) -> tuple[list[Frame], list[Frame]]:
+        oldest_ns = int((self._clock() - self._max_age_s) * 1e9)
+        taken: list[Frame] = []
+        stale: list[Frame] = []
+        for camera_id, lane in list(self._lanes.items()):
+            if len(taken) == max_count:
+                break
+            if not lane.frames:
+                continue
+            frame = lane.frames.popleft()
+            if lane.live and frame.info.captured_ns < oldest_ns:
+                stale.append(frame)
+                continue
+            taken.append(frame)
+            # Served cameras go to the end, so that every camera gets its turn under overload.
+            self._lanes[camera_id] = self._lanes.pop(camera_id)
+        return taken, stale
+
+    def _drop(self, frame: Frame, reason: DropReason) -> None:
+        frame.release()
+        self._drops.dropped(frame.info.camera_id, reason)

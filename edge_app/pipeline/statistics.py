@@ -1,0 +1,80 @@
+"""What the street counts: frames and drops of each camera, and the rates that come of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from edge_app.messages import DropReason
+
+RATE_WINDOW_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraCounts:
+    """One camera's counts since the daemon's start; `fps` is over the last ten seconds."""
+
+    processed: int
+    fps: float
+    dropped: Mapping[DropReason, int]
+
+    @property
+    def dropped_frames(self) -> int:
+        """Everything dropped, for whatever reason."""
+        return sum(self.dropped.values())
+
+
+@dataclass(slots=True)
+class _Tally:
+    processed: int = 0
+    recent: deque[float] = field(default_factory=deque)
+    dropped: Counter[DropReason] = field(default_factory=Counter)
+
+
+class Statistics:
+    """Counts from many threads; a `DropObserver`."""
+
+    def __init__(self, cameras: Iterable[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tallies = {camera_id: _Tally() for camera_id in cameras}
+
+    def processed(self, camera_id: str) -> None:
+        """Count one frame of a camera that became detections."""
+        now = self._clock()
+        with self._lock:
+            tally = self._tallies[camera_id]
+            tally.processed += 1
+            tally.recent.append(now)
+            self._forget(tally, now)
+
+    def dropped(self, camera_id: str, reason: DropReason, count: int = 1) -> None:
+        """Count frames or messages of a camera that went no further."""
+        with self._lock:
+            self._tallies[camera_id].dropped[reason] += count
+
+    def dropped_frames(self, camera_id: str) -> int:
+        """Return how many frames and messages of a camera went no further, for whatever reason."""
+        with self._lock:
+            return sum(self._tallies[camera_id].dropped.values())
+
+    def counts(self) -> dict[str, CameraCounts]:
+        """Return every camera's counts at this moment."""
+        now = self._clock()
+        with self._lock:
+            return {camera_id: self._counts(tally, now) for camera_id, tally in self._tallies.items()}
+
+    def _counts(self, tally: _Tally, now: float) -> CameraCounts:
+        self._forget(tally, now)
+        # Between n frames lie n - 1 intervals; a camera that stopped decays with the growing span.
+        span = now - tally.recent[0] if tally.recent else 0.0
+        fps = (len(tally.recent) - 1) / span if span > 0 else 0.0
+        return CameraCounts(tally.processed, fps, dict(tally.dropped))
+
+    @staticmethod
+    def _forget(tally: _Tally, now: float) -> None:
+        while tally.recent and tally.recent[0] < now - RATE_WINDOW_S:
+            tally.recent.popleft()
