@@ -13,10 +13,9 @@ LINE = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s"
 class _Formatter(logging.Formatter):
     """UTC times; the package's own name left out of the logger's; every line passed through `redact`."""
 
-    converter = time.gmtime
-
     def __init__(self, redact: Callable[[str], str]) -> None:
         super().__init__(LINE, datefmt="%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,0 +1,183 @@
+"""The lanes: newest frame of a live camera wins, no frame of a file is lost, every drop is counted."""
+
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_app.errors import ChannelClosed
+from edge_app.messages import DropReason, Frame, FrameInfo
+from edge_app.pipeline.lanes import FrameLanes
+
+
+class Drops:
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, DropReason]] = Counter()
+
+    def dropped(self, camera_id: str, reason: DropReason, count: int = 1) -> None:
+        self.counts[camera_id, reason] += count
+
+
+class CountingLease:
+    def __init__(self) -> None:
+        self.released = 0
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def make_frame(camera_id: str, frame_id: int, *, age_s: float = 0.0) -> Frame:
+    captured_ns = time.monotonic_ns() - int(age_s * 1e9)
+    info = FrameInfo(camera_id, frame_id, captured_ns, time.time_ns(), 4, 2)
+    return Frame(info, np.zeros((2, 4, 3), np.uint8), lease=CountingLease())
+
+
+def released(frame: Frame) -> int:
+    assert isinstance(frame.lease, CountingLease)
+    return frame.lease.released
+
+
+def make_lanes(drops: Drops | None = None, **live: bool) -> FrameLanes:
+    return FrameLanes(live, max_age_s=1.0, drops=drops or Drops())
+
+
+def ids(frames: list[Frame]) -> list[tuple[str, int]]:
+    return [(frame.info.camera_id, frame.info.frame_id) for frame in frames]
+
+
+def test_the_newest_frame_of_a_live_camera_wins() -> None:
+    drops = Drops()
+    lanes = make_lanes(drops, front=True)
+    frames = [make_frame("front", number) for number in range(3)]
+    for frame in frames:
+        lanes.put(frame)
+    assert ids(lanes.take(4, timeout_s=1, straggler_wait_s=0)) == [("front", 2)]
+    assert drops.counts == {("front", DropReason.SUPERSEDED): 2}
+    assert [released(frame) for frame in frames] == [1, 1, 0]
+
+
+def test_a_fast_camera_cannot_push_out_a_slow_one() -> None:
+    lanes = make_lanes(fast=True, slow=True)
+    lanes.put(make_frame("slow", 0))
+    for number in range(50):
+        lanes.put(make_frame("fast", number))
+    assert set(ids(lanes.take(2, timeout_s=1, straggler_wait_s=0))) == {("slow", 0), ("fast", 49)}
+
+
+def test_cameras_take_turns_when_a_batch_is_too_small_for_all() -> None:
+    lanes = make_lanes(a=True, b=True, c=True)
+    served: Counter[str] = Counter()
+    for number in range(30):
+        for camera_id in "abc":
+            lanes.put(make_frame(camera_id, number))
+        served.update(frame.info.camera_id for frame in lanes.take(2, timeout_s=1, straggler_wait_s=0))
+    assert served == {"a": 20, "b": 20, "c": 20}
+
+
+def test_a_file_waits_for_room_and_loses_nothing() -> None:
+    drops = Drops()
+    lanes = make_lanes(drops, film=False)
+
+    def play() -> None:
+        for number in range(100):
+            lanes.put(make_frame("film", number))
+        lanes.finish("film")
+
+    player = threading.Thread(target=play)
+    player.start()
+    received = [lanes.take(1, timeout_s=5, straggler_wait_s=0)[0].info.frame_id for _ in range(100)]
+    player.join(10)
+    with pytest.raises(ChannelClosed):
+        lanes.take(1, timeout_s=5, straggler_wait_s=0)
+    assert received == list(range(100))
+    assert not drops.counts
+
+
+def test_an_old_frame_of_a_live_camera_is_dropped_and_counted() -> None:
+    drops = Drops()
+    lanes = make_lanes(drops, front=True)
+    frame = make_frame("front", 0, age_s=5)
+    lanes.put(frame)
+    assert lanes.take(1, timeout_s=1, straggler_wait_s=0) == []
+    assert drops.counts == {("front", DropReason.TOO_OLD): 1}
+    assert released(frame) == 1
+
+
+def test_an_old_frame_of_a_file_is_kept() -> None:
+    lanes = make_lanes(film=False)
+    lanes.put(make_frame("film", 0, age_s=500))
+    assert ids(lanes.take(1, timeout_s=1, straggler_wait_s=0)) == [("film", 0)]
+
+
+def test_one_camera_alone_waits_for_nobody() -> None:
+    lanes = make_lanes(front=True, absent=True)
+    lanes.put(make_frame("front", 0))
+    # A wait for the absent camera would last the whole minute and fail by the test's time limit.
+    assert len(lanes.take(2, timeout_s=1, straggler_wait_s=60)) == 1
+
+
+def test_a_straggler_joins_the_batch() -> None:
+    lanes = make_lanes(a=True, b=True)
+    lanes.put(make_frame("a", 0))
+    lanes.put(make_frame("b", 0))
+    assert len(lanes.take(2, timeout_s=1, straggler_wait_s=0)) == 2
+    lanes.put(make_frame("a", 1))
+    late = threading.Timer(0.05, lanes.put, [make_frame("b", 1)])
+    late.start()
+    taken = lanes.take(2, timeout_s=1, straggler_wait_s=30)
+    late.join()
+    assert set(ids(taken)) == {("a", 1), ("b", 1)}
+
+
+def test_nothing_within_the_time_is_an_empty_batch() -> None:
+    assert make_lanes(front=True).take(1, timeout_s=0.01, straggler_wait_s=0) == []
+
+
+def test_closing_releases_what_waits_and_refuses_more() -> None:
+    drops = Drops()
+    lanes = make_lanes(drops, front=True)
+    waiting, late = make_frame("front", 0), make_frame("front", 1)
+    lanes.put(waiting)
+    lanes.close()
+    with pytest.raises(ChannelClosed):
+        lanes.put(late)
+    with pytest.raises(ChannelClosed):
+        lanes.take(1, timeout_s=1, straggler_wait_s=0)
+    assert (released(waiting), released(late)) == (1, 1)
+    assert drops.counts == {("front", DropReason.SHUTDOWN): 1}
+
+
+def test_closing_wakes_a_file_that_waits_for_room() -> None:
+    lanes = make_lanes(film=False)
+    ended = threading.Event()
+
+    def play() -> None:
+        try:
+            for number in range(100):
+                lanes.put(make_frame("film", number))
+        except ChannelClosed:
+            ended.set()
+
+    player = threading.Thread(target=play)
+    player.start()
+    lanes.close()
+    assert ended.wait(10)
+    player.join(10)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=80), st.integers(1, 3))
+def test_every_frame_is_either_taken_or_counted(steps: list[tuple[str, bool]], batch: int) -> None:
+    drops = Drops()
+    lanes = make_lanes(drops, a=True, b=True, c=True)
+    put, taken = 0, 0
+    for camera_id, take in steps:
+        lanes.put(make_frame(camera_id, put))
+        put += 1
+        if take:
+            taken += len(lanes.take(batch, timeout_s=0, straggler_wait_s=0))
+    lanes.close()
+    assert taken + drops.counts.total() == put
