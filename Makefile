@@ -1,0 +1,53 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+# The environment lives in .venv; PYTHON chooses the interpreter (3.10 to 3.13).
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for v in python3 python3.13 python3.12 python3.11 python3.10; do \
+	command -v $$v >/dev/null && $$v -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	&& { echo $$v; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench system-packages wheel clean
+
+help:  ## Show what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo  ## Run the whole thing on rendered street scenes (ARGS="--seconds 20 --cameras 2 --json")
+	$(BIN)/edge-app demo $(ARGS)
+
+test: $(VENV)/.dev system-packages check  ## Check the code and run every test this machine can run
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## Lint, formatting, types, import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config pyproject.toml
+
+format: $(VENV)/.dev  ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.dev  ## Build the wheel and test it installed, away from this checkout
+	scripts/test-wheel $(BIN)/python
+
+system-packages:  ## Install what the tests use of the system: Mosquitto, an RTSP server, GStreamer (Debian, Ubuntu)
+	scripts/system-packages
+
+clean:  ## Remove what was made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.10 to 3.13 is needed: apt install python3 python3-venv"; exit 1; fi
+	scripts/make-venv "$(PYTHON)" $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
