@@ -1,0 +1,194 @@
+"""The configuration tree: frozen, strict, every key with its default, its bounds and its meaning.
+
+The descriptions are the comments of `configs/edge.yaml`, which lists every key and equals these defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_app.geometry import Align, Color, Fit, Layout
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""A node or camera: one level of a topic, one label of a metric."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+HeadName = Literal["auto", "yolov8", "end_to_end"]
+"""The output formats that can be decoded, by the names of their heads."""
+
+
+class Section(BaseModel):
+    """One section of the configuration: unknown keys refused, nothing converted, nothing changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class SecretReference(Section):
+    """Where a password is to be found: at most one of the three. The configuration never holds it."""
+
+    password_file: str | None = Field(None, description="File whose first line is the password")
+    password_env: str | None = Field(None, description="Environment variable that holds the password")
+    password_credential: str | None = Field(
+        None, description="Name of a systemd credential (LoadCredential=) that holds the password"
+    )
+
+
+class NodeSection(Section):
+    """This machine."""
+
+    name: Name | None = Field(None, description="Name of this node in topics; null: the host's name")
+
+
+class LogSection(Section):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level shown"
+    )
+
+
+class InputOverrides(Section):
+    """What the model's image input wants, where the model's own description is absent or wrong."""
+
+    width: int | None = Field(None, ge=32, le=4096, description="Pixels; null: from the model")
+    height: int | None = Field(None, ge=32, le=4096, description="Pixels; null: from the model")
+    layout: Layout | None = Field(None, description="Order of the axes; null: from the model")
+    color: Color | None = Field(None, description="Order of the channels; null: rgb")
+    scale: float | None = Field(None, gt=0, description="Factor for each pixel value; null: 1/255")
+    mean: tuple[float, float, float] | None = Field(
+        None, description="Subtracted after scaling; null: 0, 0, 0"
+    )
+    std: tuple[float, float, float] | None = Field(None, description="Divided by at last; null: 1, 1, 1")
+    fit: Fit | None = Field(None, description="How other aspect ratios fit; null: letterbox")
+    align: Align | None = Field(None, description="Where a letterboxed image lies; null: center")
+    pad_value: int | None = Field(None, ge=0, le=255, description="Value of the padding; null: 114")
+
+
+class ModelSection(Section):
+    """The detector."""
+
+    path: str = Field(
+        "demo",
+        description="An .onnx file, a .yaml that describes one, or `demo`: the model shipped with edge-app",
+    )
+    head: HeadName = Field("auto", description="Output format; auto: told by the shapes of the outputs")
+    labels: str | tuple[str, ...] | None = Field(
+        None, description="List of class names, or a text file with one on each line; null: from the model"
+    )
+    input: InputOverrides = Field(InputOverrides(), description="Overrides of the model's input")
+
+
+class InferenceSection(Section):
+    """How the model runs."""
+
+    backend: Literal["auto", "onnxruntime"] = Field(
+        "auto", description="What runs it; onnxruntime is the CPU. What was chosen is logged and published"
+    )
+    threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0: one for each core")
+    spinning: bool = Field(
+        False,
+        description="Threads wait actively: about 13 % faster on an idle machine, 45 % slower on a busy one",
+    )
+    slots: int = Field(2, ge=1, le=8, description="Batches in flight")
+    max_batch: int = Field(4, ge=1, le=64, description="Most frames in a batch, one from each camera")
+    batch_wait_ms: float = Field(4.0, ge=0, le=1000, description="Longest wait for frames of more cameras")
+    max_age_ms: float = Field(500.0, gt=0, le=60000, description="Older frames of live cameras are dropped")
+
+
+class PostprocessSection(Section):
+    """From the model's output to detections."""
+
+    confidence_threshold: Fraction = Field(0.25, description="Least confidence of a detection")
+    class_confidence: dict[str, Fraction] = Field(
+        {}, description="Other thresholds by label, such as {dog: 0.5}"
+    )
+    iou_threshold: Fraction = Field(0.7, description="Boxes of one class that overlap more are one object")
+    classes: tuple[str, ...] = Field((), description="Only these labels; empty: all")
+    max_detections: int = Field(300, ge=1, le=10000, description="Most detections of a frame, the best kept")
+    max_candidates: int = Field(3000, ge=1, le=100000, description="Most boxes looked at, the best kept")
+
+
+class CameraDefaults(SecretReference):
+    """What holds for every camera that does not say otherwise."""
+
+    enabled: bool = Field(True, description="Whether the camera is used")
+    max_fps: float | None = Field(None, gt=0, le=1000, description="Most frames a second; null: as they come")
+    realtime: bool = Field(False, description="Files: play at their own speed; false: as fast as possible")
+    loop: bool = Field(False, description="Files: start again at the end")
+    stall_s: float = Field(
+        10.0, ge=0.5, le=3600, description="Without a frame for so long: stalled, opened again"
+    )
+    open_timeout_s: float = Field(10.0, ge=0.5, le=600, description="Longest wait for a connection")
+    reconnect_min_s: float = Field(0.5, ge=0.1, le=3600, description="First wait before connecting again")
+    reconnect_max_s: float = Field(30.0, ge=0.1, le=3600, description="Longest wait before connecting again")
+    transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP: how the video travels")
+    decoder_threads: int = Field(
+        1, ge=1, le=64, description="Threads that decode; each one more delays live video by a frame"
+    )
+    username: str | None = Field(None, description="User name for rtsp and http cameras")
+
+
+class CameraSection(CameraDefaults):
+    """One camera; what it does not set comes from `camera_defaults`."""
+
+    uri: str = Field(
+        min_length=1,
+        description="A file, a folder or glob of images, rtsp://, rtsps://, http://, https://, "
+        "v4l2:///dev/video0, csi://0, gst://<pipeline>, scene://street?seed=1&size=1280x720&fps=30",
+    )
+
+
+class TlsSection(Section):
+    """Encryption towards the broker; used with an mqtts:// URI."""
+
+    ca_file: str | None = Field(None, description="Certificate authorities; null: the system's")
+    cert_file: str | None = Field(None, description="Our certificate, where the broker asks for one")
+    key_file: str | None = Field(None, description="The key of our certificate")
+    insecure: bool = Field(False, description="true: do not check the broker's certificate (for tests only)")
+
+
+class MqttSection(SecretReference):
+    """The broker, and what is published."""
+
+    uri: str = Field("mqtt://localhost:1883", description="mqtt://host[:1883] or mqtts://host[:8883]")
+    username: str | None = Field(None, description="User name at the broker")
+    protocol: Literal["auto", "5", "3.1.1"] = Field(
+        "auto", description="MQTT version; auto: 5, and 3.1.1 where the broker refuses it"
+    )
+    client_id: str | None = Field(
+        None, min_length=1, max_length=128, description="Name at the broker; null: edge-app-<node>"
+    )
+    root: Name = Field("edge", description="First level of every topic")
+    keepalive_s: int = Field(15, ge=5, le=3600, description="Heartbeat of the connection")
+    reconnect_min_s: float = Field(0.5, ge=0.1, le=3600, description="First wait before connecting again")
+    reconnect_max_s: float = Field(30.0, ge=0.1, le=3600, description="Longest wait before connecting again")
+    publish_empty: bool = Field(
+        True, description="Publish frames without objects too, so that subscribers see life"
+    )
+    detections_expiry_s: int = Field(
+        5, ge=1, le=86400, description="MQTT 5: the broker forgets live detections after this"
+    )
+    health_interval_s: float = Field(10.0, ge=1, le=3600, description="How often health is published")
+    queue_size: int = Field(
+        256, ge=1, le=100000, description="Detections waiting to be published; the oldest is dropped"
+    )
+    tls: TlsSection = Field(TlsSection(), description="Encryption towards the broker, for an mqtts:// URI")
+
+
+class AppConfig(Section):
+    """The whole configuration."""
+
+    node: NodeSection = Field(NodeSection(), description="This machine")
+    log: LogSection = Field(LogSection(), description="The log")
+    model: ModelSection = Field(ModelSection(), description="The detector")
+    inference: InferenceSection = Field(InferenceSection(), description="How the model runs")
+    postprocess: PostprocessSection = Field(
+        PostprocessSection(), description="From model output to detections"
+    )
+    camera_defaults: CameraDefaults = Field(CameraDefaults(), description="What holds for every camera")
+    cameras: dict[Name, CameraSection] = Field({}, description="The cameras, each under its name")
+    mqtt: MqttSection = Field(MqttSection(), description="The broker, and what is published")

@@ -1,0 +1,228 @@
+"""Passwords: found by reference, and kept out of every text that people or machines will read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, quote_plus
+
+from edge_app.errors import ConfigError
+
+_LOG = logging.getLogger(__name__)
+
+HIDDEN = "***"
+_MAX_PASSWORD_BYTES = 4096
+_MIN_REPLACED_CHARS = 4
+"""A shorter secret would be found inside ordinary words, and its replacement would give it away."""
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(?:://|%3a%2f%2f)", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
+_SECRET_OPTION = re.compile(
+    r"(?<![a-z])((?:password|passwd|passphrase|pass|pwd|user-pw|secret|token|api[_-]?key)\s*(?:=|:(?!//)|%3d)\s*)"
+    r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,\"']+)",
+    re.IGNORECASE,
+)
+
+
+class PasswordReference(Protocol):
+    """What a configuration section says about its password; at most one is set."""
+
+    @property
+    def password_file(self) -> str | None:
+        """File whose first line is the password."""
+
+    @property
+    def password_env(self) -> str | None:
+        """Environment variable that holds it."""
+
+    @property
+    def password_credential(self) -> str | None:
+        """Name of a systemd credential."""
+
+
+def redact_uri(text: str) -> str:
+    """Return `text` with user names and passwords of all URIs in it, and `password=` options, hidden.
+
+    Errs on the side of hiding: passwords are often written into URIs without percent-encoding, so an `@`
+    anywhere in a URI hides all that stands before it. A text without credentials comes back unchanged.
+    """
+    redacted = []
+    position = 0
+    for begin, end in _addresses(text):
+        hidden = (
+            _last_at(text[begin:end])
+            if "@" in _decoded(_word(text[begin:end]))
+            else _userinfo(text[begin:end])
+        )
+        redacted.append(text[position:begin] + f"{HIDDEN}@" * bool(hidden))
+        position = begin + hidden
+    return _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", "".join([*redacted, text[position:]]))
+
+
+def holds_userinfo(uri: str) -> bool:
+    """Whether `uri`, or a URI inside it, holds a user name or password before its host."""
+    return any(_userinfo(uri[begin:end]) for begin, end in _addresses(uri))
+
+
+def _addresses(text: str) -> list[tuple[int, int]]:
+    """Return where what follows each scheme begins and ends: at the line's end, or the next scheme."""
+    schemes = list(_SCHEME.finditer(text))
+    ends = [scheme.start() for scheme in schemes[1:]] + [len(text)]
+    return [
+        (scheme.end(), scheme.end() + len(text[scheme.end() : end].split("\n", 1)[0]))
+        for scheme, end in zip(schemes, ends, strict=True)
+    ]
+
+
+def _word(text: str) -> str:
+    return re.split(r"\s", text, maxsplit=1)[0]
+
+
+def _decoded(text: str) -> str:
+    return text.replace("%40", "@")
+
+
+def _last_at(text: str) -> int:
+    """Return the index behind the last `@` (or %40), 0 if there is none."""
+    return max((found.end() for found in re.finditer(r"@|%40", text)), default=0)
+
+
+def _userinfo(address: str) -> int:
+    """Return the length of the userinfo (with its `@`) at the start of `address`, 0 if there is none.
+
+    A password may hold spaces, slashes or hashes that should have been encoded: what stands before the
+    first of them is then no host with a port.
+    """
+    authority = re.split(r"[/?#\s]", address, maxsplit=1)[0]
+    if "@" in _decoded(authority) or not _HOST_AND_PORT.fullmatch(authority):
+        return _last_at(address)
+    return 0
+
+
+class SecretRegistry:
+    """The secret values that are known, to be replaced wherever a text leaves the process."""
+
+    def __init__(self) -> None:
+        self._forms: tuple[str, ...] = ()
+
+    def add(self, value: str) -> None:
+        """Remember a secret, raw and percent-encoded. One of fewer than 4 characters cannot be hidden."""
+        if len(value) < _MIN_REPLACED_CHARS:
+            _LOG.warning(
+                "a password has fewer than %d characters: it cannot be hidden in logs", _MIN_REPLACED_CHARS
+            )
+            return
+        encoded = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
+        encoded |= {re.sub("%..", lambda octet: octet.group().lower(), form) for form in encoded - {value}}
+        self._forms = tuple(sorted({*self._forms, *encoded}, key=len, reverse=True))
+
+    def redact(self, text: str) -> str:
+        """Return `text` with every known secret, and the credentials of every URI, hidden."""
+        for form in self._forms:
+            text = text.replace(form, HIDDEN)
+        return redact_uri(text)
+
+
+class RedactingFilter(logging.Filter):
+    """Redacts log records with their exceptions; belongs on handlers, so that no logger escapes it."""
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the record's texts by redacted ones. Always returns True."""
+        record.msg = self._redact(record.getMessage())
+        record.args = None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = self._redact(record.exc_text)
+        if record.stack_info:
+            record.stack_info = self._redact(record.stack_info)
+        return True
+
+
+def resolve_password(
+    reference: PasswordReference, where: str, environment: Mapping[str, str] | None = None
+) -> str | None:
+    """Return the password that a section refers to, or None if it refers to none.
+
+    Args:
+        reference: The section, such as that of a camera or of the broker.
+        where: The section's key, for messages: `mqtt`, `cameras.door`.
+        environment: Environment variables; the process's own if None.
+
+    Raises:
+        ConfigError: If it is not there, empty or unreadable. The message names the reference only where it
+            cannot be the password itself, written into the wrong key.
+    """
+    environment = os.environ if environment is None else environment
+    if reference.password_file is not None:
+        return _from_file(Path(reference.password_file), f"{where}.password_file")
+    if reference.password_env is not None:
+        return _from_environment(reference.password_env, f"{where}.password_env", environment)
+    if reference.password_credential is not None:
+        return _from_credential(reference.password_credential, f"{where}.password_credential", environment)
+    return None
+
+
+def _from_file(path: Path, key: str) -> str:
+    shown = str(path) if len(path.parts) > 1 else "(name not shown)"
+    hint = "write the password into the first line of that file, readable by the user that runs edge-app"
+    try:
+        if not path.is_file():
+            raise ConfigError(f"{key}: there is no file {shown}.", hint=hint)
+        if path.stat().st_mode & stat.S_IROTH:
+            _LOG.warning("%s: every user can read %s; chmod 600 makes it private", key, shown)
+        with path.open("rb") as file:
+            return _first_line(file.read(_MAX_PASSWORD_BYTES), f"{key}: the first line of {shown}", hint)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a usable file name"
+        raise ConfigError(f"{key}: {shown} cannot be read: {reason}.", hint=hint) from None
+
+
+def _from_environment(name: str, key: str, environment: Mapping[str, str]) -> str:
+    shown = name if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", name) else "that it names (not shown)"
+    value = environment.get(name)
+    if not value:
+        raise ConfigError(
+            f"{key}: the environment variable {shown} is {'empty' if value == '' else 'not set'}.",
+            hint="set it for the service (Environment= or EnvironmentFile=), or use password_file",
+        )
+    return value
+
+
+def _from_credential(name: str, key: str, environment: Mapping[str, str]) -> str:
+    shown = name if re.fullmatch(r"[a-z]+([._-][a-z]+)+", name) else "(name not shown)"
+    hint = "add LoadCredential=<name>:<file> to the service, or use password_file"
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise ConfigError(
+            f"{key}: systemd gave this process no credentials, so not {shown} either.", hint=hint
+        )
+    path = Path(directory, name)
+    if "/" in name or not path.is_file():
+        raise ConfigError(f"{key}: systemd gave this process no credential {shown}.", hint=hint)
+    try:
+        with path.open("rb") as file:
+            return _first_line(
+                file.read(_MAX_PASSWORD_BYTES), f"{key}: the first line of the credential", hint
+            )
+    except OSError as error:
+        raise ConfigError(f"{key}: the credential cannot be read: {error.strerror}.", hint=hint) from None
+
+
+def _first_line(content: bytes, what: str, hint: str) -> str:
+    try:
+        line = content.split(b"\n", 1)[0].rstrip(b"\r").decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{what} is not UTF-8 text.", hint=hint) from None
+    if not line:
+        raise ConfigError(f"{what} is empty.", hint=hint)
+    return line
