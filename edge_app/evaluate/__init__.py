@@ -1,0 +1,1 @@
+"""How good the detections are: average precision by the definition of COCO."""
