@@ -96,6 +96,40 @@ def test_the_report_is_json_and_a_table() -> None:
     assert lines[-1].split() == ["all", "6", "0.750", "0.752", "0.752"]
 
 
+class OneImage:
+    """A car to be found, one that is ignored, and a crowd of cars."""
+
+    description = "one image"
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Sample]:
+        boxes = np.array([[10, 10, 30, 30], [40, 10, 60, 30], [0, 40, 64, 64]], np.float64)
+        ignore, crowd = np.array([False, True, False]), np.array([False, False, True])
+        truth = GroundTruth(boxes, np.array([0, 0, 0]), ignore, crowd)
+        yield Sample("one", lambda: np.zeros((48, 64, 3), np.uint8), truth)
+
+
+@pytest.mark.parametrize(
+    ("seen", "ap50"),
+    [
+        ([(40, 10, 60, 30)], 1.0),
+        ([(0, 40, 32, 64), (32, 40, 64, 64)], 1.0),
+        ([(30, 20, 40, 30)], 0.5),
+    ],
+    ids=["an ignored object", "parts of a crowd", "nothing at all"],
+)
+def test_ignored_objects_and_crowds_are_not_mistakes(
+    seen: list[tuple[float, float, float, float]], ap50: float
+) -> None:
+    rows = [(*box, 0.9, 0) for box in seen]
+    backend = AnsweringBackend(lambda _: candidates(*rows, (10, 10, 30, 30, 0.5, 0)), labels=LABELS)
+    found = evaluate(backend, keep_all, OneImage()).average_precision
+    assert (found.truths, found.ignored_truths) == (1, 2)
+    assert found.map50 == pytest.approx(ap50)
+
+
 def test_no_images_give_no_figure() -> None:
     report = evaluate(AnsweringBackend(sees_cars_and_every_fourth_dog), keep_all, NumberedImages(0))
     assert report.average_precision.map50 is None
