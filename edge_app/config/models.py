@@ -24,7 +24,9 @@ HeadName = Literal["auto", "yolov8", "end_to_end"]
 class Section(BaseModel):
     """One section of the configuration: unknown keys refused, nothing converted, nothing changed later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class SecretReference(Section):

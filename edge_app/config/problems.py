@@ -65,7 +65,7 @@ def format_path(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            key = part if _PLAIN_KEY.fullmatch(part) else shorten(repr(part))
+            key = part if _PLAIN_KEY.fullmatch(part) else shorten(redact_uri(repr(part)))
             text += f".{key}" if text else key
     return text
 

@@ -22,8 +22,9 @@ _MIN_REPLACED_CHARS = 4
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(?:://|%3a%2f%2f)", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
+_BARE_USERINFO = re.compile(r"[^\s/:@'\"]+:[^\s/@]+@(?=[\w\[])")
 _SECRET_OPTION = re.compile(
-    r"(?<![a-z])((?:password|passwd|passphrase|pass|pwd|user-pw|secret|token|api[_-]?key)\s*(?:=|:(?!//)|%3d)\s*)"
+    r"(?<![a-z])((?:password|passwd|passphrase|pass|pwd|user-pw|secret|token|api[_-]?key)\s*(?:=|%3d)\s*)"
     r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,\"']+)",
     re.IGNORECASE,
 )
@@ -61,22 +62,24 @@ def redact_uri(text: str) -> str:
         )
         redacted.append(text[position:begin] + f"{HIDDEN}@" * bool(hidden))
         position = begin + hidden
-    return _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", "".join([*redacted, text[position:]]))
+    text = _BARE_USERINFO.sub(f"{HIDDEN}@", "".join([*redacted, text[position:]]))
+    return _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", text)
 
 
 def holds_userinfo(uri: str) -> bool:
     """Whether `uri`, or a URI inside it, holds a user name or password before its host."""
+    scheme, separator, _ = uri.partition("://")
+    if "@" in scheme and (separator or re.match(r"[^\s/@]*:", uri)):
+        return True
     return any(_userinfo(uri[begin:end]) for begin, end in _addresses(uri))
 
 
 def _addresses(text: str) -> list[tuple[int, int]]:
     """Return where what follows each scheme begins and ends: at the line's end, or the next scheme."""
-    schemes = list(_SCHEME.finditer(text))
-    ends = [scheme.start() for scheme in schemes[1:]] + [len(text)]
-    return [
-        (scheme.end(), scheme.end() + len(text[scheme.end() : end].split("\n", 1)[0]))
-        for scheme, end in zip(schemes, ends, strict=True)
-    ]
+    schemes = [match.span() for match in _SCHEME.finditer(text)]
+    starts = [end for _, end in schemes]
+    ends = [start for start, _ in schemes[1:]] + [len(text)]
+    return [(start, start + len(text[start:end].split("\n", 1)[0])) for start, end in zip(starts, ends)]  # noqa: B905
 
 
 def _word(text: str) -> str:
