@@ -1,0 +1,100 @@
+"""What `edge-app check-config` and `edge-app init` say and write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_app.config.camera_uri import CameraKind, parse_camera_uri
+from edge_app.config.checks import PASSWORD_KEYS
+from edge_app.config.document import render_default_config, render_starter_config
+from edge_app.config.loader import LoadedConfig, load_config, require_cameras
+from edge_app.config.models import CameraSection
+from edge_app.config.secrets import redact_uri
+from edge_app.errors import ConfigError
+
+
+def check_config(path: Path) -> list[str]:
+    """Return what a good configuration amounts to, with warnings about what may be missing later.
+
+    Raises:
+        InvalidConfigError: With all problems.
+        ConfigError: If the file cannot be read.
+    """
+    loaded = load_config(path)
+    require_cameras(loaded)
+    config = loaded.config
+    broker = f"{config.mqtt.uri}{f' as {config.mqtt.username}' if config.mqtt.username else ''}"
+    return [
+        f"{path} is good.",
+        f"node      {config.node.name or 'named after the host'}",
+        f"model     {config.model.path}",
+        *(f"camera    {name}: {_camera(camera)}" for name, camera in config.cameras.items()),
+        f"broker    {broker}, topics below {config.mqtt.root}/",
+        *(f"warning   {warning}" for warning in _warnings(loaded)),
+    ]
+
+
+def write_starter_config(output: Path | None, *, camera_uri: str | None = None, full: bool = False) -> None:
+    """Write a configuration to start from into a new file, or to standard output if `output` is None.
+
+    Args:
+        output: The file; it must not exist yet.
+        camera_uri: Of the first camera; not used when `full`.
+        full: Every key there is, with its default.
+
+    Raises:
+        ConfigError: If the file exists or cannot be written, or `camera_uri` is none.
+    """
+    text = render_default_config() if full else render_starter_config(camera_uri)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(
+            f"{output} exists already.", hint="Choose another name, or remove it first."
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{output} cannot be written: {error.strerror}.", hint="Choose another place."
+        ) from None
+
+
+def _camera(camera: CameraSection) -> str:
+    words = [redact_uri(camera.uri)]
+    if camera.username:
+        words.append(f"as {camera.username}")
+    if camera.max_fps:
+        words.append(f"at most {camera.max_fps:g} frames a second")
+    return ", ".join(words if camera.enabled else [*words, "not enabled"])
+
+
+def _warnings(loaded: LoadedConfig) -> Iterator[str]:
+    config = loaded.config
+    for name, camera in config.cameras.items():
+        uri = parse_camera_uri(camera.uri)
+        if uri.kind is CameraKind.FILE and not _exists(uri.location):
+            yield f"cameras.{name}.uri: there is nothing at {uri.location} now"
+        if uri.on_network and camera.username and not any(getattr(camera, key) for key in PASSWORD_KEYS):
+            yield f"cameras.{name}.username: is set without a password"
+        if camera.password_file and not Path(camera.password_file).is_file():
+            yield f"cameras.{name}.password_file: the file does not exist yet"
+    if config.mqtt.password_file and not Path(config.mqtt.password_file).is_file():
+        yield "mqtt.password_file: the file does not exist yet"
+    for key in ("ca_file", "cert_file", "key_file"):
+        file = getattr(config.mqtt.tls, key)
+        if file and not Path(file).is_file():
+            yield f"mqtt.tls.{key}: the file does not exist: {file}"
+    if config.mqtt.tls.insecure:
+        yield "mqtt.tls.insecure: anybody between here and the broker can read and change what is published"
+
+
+def _exists(location: str) -> bool:
+    path = Path(location)
+    if any(letter in location for letter in "*?["):
+        return any(True for _ in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    return path.exists()
