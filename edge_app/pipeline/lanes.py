@@ -7,9 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from edge_app.errors import ChannelClosed
-from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason, Frame
 
 FILE_LANE_FRAMES = 2
@@ -27,6 +27,16 @@ class _Lane:
     finished: bool = False
 
 
+class FrameCounts(Protocol):
+    """Who counts what comes in and what is dropped. Called from any thread; must return at once."""
+
+    def captured(self, camera_id: str) -> None:
+        """A frame of a camera came in."""
+
+    def dropped(self, camera_id: str, reason: DropReason, count: int = 1) -> None:
+        """`count` frames of a camera went no further."""
+
+
 class FrameLanes:
     """Keeps the newest frame of each live camera, and every frame of a file.
 
@@ -35,7 +45,7 @@ class FrameLanes:
     Args:
         live: For each camera whether it is live.
         max_age_s: Frames of live cameras older than this many seconds are dropped when their turn comes.
-        drops: Counts what is dropped.
+        counts: Counts what comes in and what is dropped.
         clock: Monotonic time in seconds.
     """
 
@@ -44,12 +54,12 @@ class FrameLanes:
         live: Mapping[str, bool],
         *,
         max_age_s: float,
-        drops: DropObserver,
+        counts: FrameCounts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lanes = {camera_id: _Lane(is_live) for camera_id, is_live in live.items()}
         self._max_age_s = max_age_s
-        self._drops = drops
+        self._counts = counts
         self._clock = clock
         self._closed = False
         lock = threading.Lock()
@@ -59,6 +69,7 @@ class FrameLanes:
     def put(self, frame: Frame) -> None:
         """Hand over a frame; see `FrameSink.put`."""
         camera_id = frame.info.camera_id
+        self._counts.captured(camera_id)
         with self._arrived:
             lane = self._lanes[camera_id]
             if not lane.live:
@@ -164,4 +175,4 @@ class FrameLanes:
 
     def _drop(self, frame: Frame, reason: DropReason) -> None:
         frame.release()
-        self._drops.dropped(frame.info.camera_id, reason)
+        self._counts.dropped(frame.info.camera_id, reason)

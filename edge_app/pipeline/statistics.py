@@ -17,6 +17,7 @@ RATE_WINDOW_S = 10.0
 class CameraCounts:
     """One camera's counts since the daemon's start; `fps` is over the last ten seconds."""
 
+    captured: int
     processed: int
     fps: float
     dropped: Mapping[DropReason, int]
@@ -29,6 +30,7 @@ class CameraCounts:
 
 @dataclass(slots=True)
 class _Tally:
+    captured: int = 0
     processed: int = 0
     recent: deque[float] = field(default_factory=deque)
     dropped: Counter[DropReason] = field(default_factory=Counter)
@@ -41,6 +43,11 @@ class Statistics:
         self._clock = clock
         self._lock = threading.Lock()
         self._tallies = {camera_id: _Tally() for camera_id in cameras}
+
+    def captured(self, camera_id: str) -> None:
+        """Count one frame that came into a camera's lane."""
+        with self._lock:
+            self._tallies[camera_id].captured += 1
 
     def processed(self, camera_id: str) -> None:
         """Count one frame of a camera that became detections."""
@@ -72,7 +79,7 @@ class Statistics:
         # Between n frames lie n - 1 intervals; a camera that stopped decays with the growing span.
         span = now - tally.recent[0] if tally.recent else 0.0
         fps = (len(tally.recent) - 1) / span if span > 0 else 0.0
-        return CameraCounts(tally.processed, fps, dict(tally.dropped))
+        return CameraCounts(tally.captured, tally.processed, fps, dict(tally.dropped))
 
     @staticmethod
     def _forget(tally: _Tally, now: float) -> None:

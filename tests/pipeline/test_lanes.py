@@ -18,6 +18,8 @@ class Drops:
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, DropReason]] = Counter()
 
+    def captured(self, camera_id: str) -> None: ...
+
     def dropped(self, camera_id: str, reason: DropReason, count: int = 1) -> None:
         self.counts[camera_id, reason] += count
 
@@ -42,7 +44,7 @@ def released(frame: Frame) -> int:
 
 
 def make_lanes(drops: Drops | None = None, **live: bool) -> FrameLanes:
-    return FrameLanes(live, max_age_s=1.0, drops=drops or Drops())
+    return FrameLanes(live, max_age_s=1.0, counts=drops or Drops())
 
 
 def ids(frames: list[Frame]) -> list[tuple[str, int]]:

@@ -117,7 +117,7 @@ class Harness:
     def __init__(self, cameras: dict[str, int], *, live: bool = False, fail_on: int | None = None) -> None:
         self.statistics = Statistics(cameras)
         self.lanes = FrameLanes(
-            dict.fromkeys(cameras, live), max_age_s=60, drops=self.statistics, clock=time.monotonic
+            dict.fromkeys(cameras, live), max_age_s=60, counts=self.statistics, clock=time.monotonic
         )
         self.backend = MemoryBackend(fail_on=fail_on)
         self.film = Film(self.lanes, list(cameras), max(cameras.values()))

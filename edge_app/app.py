@@ -1,0 +1,225 @@
+"""The composition root: from a configuration to a daemon; the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_app import __version__
+from edge_app.capture.cameras import CameraGroup
+from edge_app.capture.factory import create_camera
+from edge_app.config.loader import LoadedConfig, load_config, require_cameras
+from edge_app.config.models import InferenceSection, ModelSection, PostprocessSection
+from edge_app.config.resources import demo_description
+from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
+from edge_app.geometry import InputSpec
+from edge_app.infer.model import describe_model
+from edge_app.infer.onnxruntime import OnnxRuntimeBackend
+from edge_app.interfaces import Backend, Head, TensorSpec
+from edge_app.ops.logging import configure_logging
+from edge_app.ops.node import NodeWatch, host_node_name
+from edge_app.ops.process import CpuMeter, rss_bytes
+from edge_app.ops.signals import stop_on_signals
+from edge_app.pipeline.lanes import FrameLanes
+from edge_app.pipeline.statistics import Statistics
+from edge_app.pipeline.street import Detect, Street
+from edge_app.postprocess.heads.detect import choose_head
+from edge_app.postprocess.postprocessor import Postprocessor
+from edge_app.preprocess.letterbox import CpuPreprocessor
+from edge_app.publish.payloads import CameraHealth, HealthSnapshot, NodeInfo
+from edge_app.publish.publisher import MqttPublisher
+
+logger = logging.getLogger(__name__)
+
+
+STREET_STOP_S = 2.0
+PUBLISHER_STOP_S = 1.5
+"""Together, with what else there is to do, less than the 5 s in which SIGTERM ends the daemon."""
+
+
+def run_daemon(path: Path, log_level: str | None = None) -> None:
+    """Run the daemon that a configuration file describes until SIGTERM, SIGINT or the end of all files.
+
+    Raises:
+        ConfigError, ModelError: The configuration or its model cannot be used.
+        EdgeAppError: The daemon cannot start, or a stage failed.
+    """
+    loaded = load_config(path)
+    require_cameras(loaded)
+    secrets = SecretRegistry()
+    configure_logging(log_level or loaded.config.log.level, secrets.redact)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    Application(loaded, secrets).run(stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A model with what comes before and after it."""
+
+    backend: Backend
+    detect: Detect
+
+
+def open_detector(
+    model: ModelSection, inference: InferenceSection, postprocess: PostprocessSection
+) -> Detector:
+    """Load a model and run it once.
+
+    Raises:
+        ConfigError, ModelError: What the configuration says of it does not fit, or the file is no model.
+        BackendError: The runtime is missing or refuses it.
+    """
+    path = demo_description() if model.path == "demo" else Path(model.path)
+    description = describe_model(model, path)
+
+    def make_head(outputs: Sequence[TensorSpec], spec: InputSpec, labels: tuple[str, ...] | None) -> Head:
+        return choose_head(description.head, outputs, spec, labels, postprocess)
+
+    backend = OnnxRuntimeBackend(description, inference, CpuPreprocessor, make_head)
+    backend.open()
+    postprocessor = Postprocessor(backend.input_spec, postprocess, backend.model.labels)
+    logger.info(
+        "model %s (sha256 %s): %s", backend.model.name, backend.model.sha256[:12], backend.description
+    )
+    return Detector(backend, postprocessor.detections)
+
+
+class Application:
+    """The daemon: cameras, model and publisher of one configuration.
+
+    Args:
+        loaded: A configuration with at least one enabled camera.
+        secrets: Gets every password that is resolved, so that logs can hide it.
+
+    Raises:
+        ConfigError: A password, a URI or a certificate cannot be used.
+    """
+
+    def __init__(self, loaded: LoadedConfig, secrets: SecretRegistry) -> None:
+        config = loaded.config
+        self._config = config
+        self._node = config.node.name or host_node_name()
+        self._started = time.monotonic()
+        self._started_at_ns = time.time_ns()
+        self._cpu = CpuMeter()
+        self._street: Street | None = None
+        self._publisher_error: BaseException | None = None
+        enabled = {name: camera for name, camera in config.cameras.items() if camera.enabled}
+        self._statistics = Statistics(enabled)
+        self._publisher = MqttPublisher(
+            config.mqtt,
+            node=self._node,
+            drops=self._statistics,
+            observed=self,
+            on_failure=self._publisher_failed,
+            password=_secret(config.mqtt, "mqtt", secrets),
+        )
+        self._watch = NodeWatch(enabled, self._publisher, self._publisher.set_node_state)
+        cameras = [
+            create_camera(name, section, _secret(section, f"cameras.{name}", secrets))
+            for name, section in enabled.items()
+        ]
+        self._live = {camera.camera_id: camera.live for camera in cameras}
+        self._lanes = FrameLanes(
+            self._live, max_age_s=config.inference.max_age_ms / 1e3, counts=self._statistics
+        )
+        self._cameras = CameraGroup(cameras, self._lanes, self._watch)
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until `stop` is set or every camera is a file that has ended.
+
+        Raises:
+            ModelError, BackendError: The model cannot be run.
+            StageFailedError: A stage failed.
+        """
+        logger.info("edge-app %s, node %s, %d cameras", __version__, self._node, len(self._live))
+        self._publisher.start()
+        self._watch.starting()
+        reason: str | None = "finished"
+        try:
+            self._walk(stop)
+            reason = "stopped" if stop.is_set() else "finished"
+        except Exception as error:
+            reason = str(error)
+            raise
+        finally:
+            self._watch.stopping(reason)
+            self._publisher.stop(PUBLISHER_STOP_S)
+            logger.info("stopped: %s", reason)
+
+    def dropped_frames(self, camera_id: str) -> int:
+        """Return how much of a camera went no further; asked by the publisher."""
+        return self._statistics.dropped_frames(camera_id)
+
+    def health(self) -> HealthSnapshot:
+        """Return how the daemon does now; asked by the publisher."""
+        statuses = self._watch.statuses()
+        return HealthSnapshot(
+            uptime_s=time.monotonic() - self._started,
+            queue_depth=self._publisher.queue_depth,
+            broker_reconnects=self._publisher.reconnects,
+            rss_bytes=rss_bytes(),
+            cpu_percent=self._cpu.percent(),
+            cameras={
+                name: CameraHealth(
+                    state=statuses[name].state,
+                    fps=counts.fps,
+                    captured=counts.captured,
+                    published=self._publisher.published(name),
+                    dropped=counts.dropped,
+                    reconnects=statuses[name].reconnects,
+                )
+                for name, counts in self._statistics.counts().items()
+            },
+        )
+
+    def _walk(self, stop: threading.Event) -> None:
+        config = self._config
+        detector = open_detector(config.model, config.inference, config.postprocess)
+        try:
+            self._publisher.set_info(self._info(detector.backend))
+            street = Street(
+                cameras=self._cameras,
+                live=frozenset(name for name, live in self._live.items() if live),
+                lanes=self._lanes,
+                backend=detector.backend,
+                detect=detector.detect,
+                sink=self._publisher,
+                statistics=self._statistics,
+                batch_wait_s=config.inference.batch_wait_ms / 1e3,
+            )
+            self._street = street
+            if self._publisher_error is not None:
+                street.fail("publisher", self._publisher_error)
+            self._watch.running()
+            street.run(stop, stop_timeout_s=STREET_STOP_S)
+        finally:
+            detector.backend.close()
+
+    def _info(self, backend: Backend) -> NodeInfo:
+        return NodeInfo(
+            version=__version__,
+            python=platform.python_version(),
+            platform=platform.platform(),
+            started_at_ns=self._started_at_ns,
+            model=backend.model,
+            cameras=tuple(self._live),
+        )
+
+    def _publisher_failed(self, error: BaseException) -> None:
+        self._publisher_error = error
+        if self._street is not None:
+            self._street.fail("publisher", error)
+
+
+def _secret(section: PasswordReference, where: str, secrets: SecretRegistry) -> str | None:
+    password = resolve_password(section, where)
+    if password is not None:
+        secrets.add(password)
+    return password

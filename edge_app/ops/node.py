@@ -1,0 +1,87 @@
+"""What the node as a whole is doing, told by how its cameras do."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterable
+
+from edge_app.interfaces import CameraObserver
+from edge_app.messages import CameraState, CameraStatus, NodeState
+
+BAD_STATES = frozenset({CameraState.STALLED, CameraState.LOST})
+
+
+def host_node_name() -> str:
+    """Return the host's name as a level of a topic: letters, digits, `_`, `.` and `-`."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", socket.gethostname()).strip("-._")
+    return name[:64] or "node"
+
+
+class NodeWatch:
+    """Keeps every camera's newest status, passes it on, and says when the node's own state changes.
+
+    Called from capture threads and from the main thread.
+
+    Args:
+        cameras: All camera ids.
+        observer: Told of every camera's change.
+        set_node_state: Called with the node's state and its reason, when they change.
+    """
+
+    def __init__(
+        self,
+        cameras: Iterable[str],
+        observer: CameraObserver,
+        set_node_state: Callable[[NodeState, str | None], None],
+    ) -> None:
+        self._observer = observer
+        self._set_node_state = set_node_state
+        self._lock = threading.Lock()
+        self._statuses = {camera: CameraStatus(camera, CameraState.CONNECTING) for camera in cameras}
+        self._running = False
+        self._told: tuple[NodeState, str | None] | None = None
+
+    def camera_changed(self, status: CameraStatus) -> None:
+        """Take a camera's new status into account; see `CameraObserver`."""
+        with self._lock:
+            self._statuses[status.camera_id] = status
+            self._observer.camera_changed(status)
+            if self._running:
+                self._tell(*self._judge())
+
+    def starting(self) -> None:
+        """The model is being loaded."""
+        with self._lock:
+            for status in self._statuses.values():
+                self._observer.camera_changed(status)
+            self._tell(NodeState.STARTING, None)
+
+    def running(self) -> None:
+        """The street is open: from now on the cameras decide between online and degraded."""
+        with self._lock:
+            self._running = True
+            self._tell(*self._judge())
+
+    def stopping(self, reason: str | None) -> None:
+        """The daemon ends; its cameras change nothing about that."""
+        with self._lock:
+            self._running = False
+            self._tell(NodeState.STOPPING, reason)
+
+    def statuses(self) -> dict[str, CameraStatus]:
+        """Return every camera's newest status."""
+        with self._lock:
+            return dict(self._statuses)
+
+    def _judge(self) -> tuple[NodeState, str | None]:
+        bad = [status for status in self._statuses.values() if status.state in BAD_STATES]
+        if not bad:
+            return NodeState.ONLINE, None
+        return NodeState.DEGRADED, ", ".join(f"{status.camera_id} {status.state.value}" for status in bad)
+
+    def _tell(self, state: NodeState, reason: str | None) -> None:
+        if self._told != (state, reason):
+            self._told = (state, reason)
+            self._set_node_state(state, reason)

@@ -1,0 +1,33 @@
+"""What this process costs: memory and processor time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def rss_bytes() -> int | None:
+    """Return the resident memory of this process, or None where Linux does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class CpuMeter:
+    """Processor time of this process, in percent of one core, between one reading and the next."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, used: Callable[[], float] = time.process_time
+    ) -> None:
+        self._clock, self._used = clock, used
+        self._last = (clock(), used())
+
+    def percent(self) -> float | None:
+        """Return the share since the last reading; None if no time has passed."""
+        now, used = self._clock(), self._used()
+        (then, used_then), self._last = self._last, (now, used)
+        return None if now <= then else (used - used_then) / (now - then) * 100

@@ -1,0 +1,58 @@
+"""The node's state follows from its cameras'."""
+
+from edge_app.messages import CameraState, CameraStatus, NodeState
+from edge_app.ops.node import NodeWatch, host_node_name
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.cameras: list[tuple[str, CameraState]] = []
+        self.nodes: list[tuple[NodeState, str | None]] = []
+
+    def camera_changed(self, status: CameraStatus) -> None:
+        self.cameras.append((status.camera_id, status.state))
+
+    def set_node_state(self, state: NodeState, reason: str | None) -> None:
+        self.nodes.append((state, reason))
+
+
+def make_watch() -> tuple[NodeWatch, Recorder]:
+    recorder = Recorder()
+    return NodeWatch(["a", "b"], recorder, recorder.set_node_state), recorder
+
+
+def test_a_node_is_degraded_while_a_camera_is_away() -> None:
+    watch, recorder = make_watch()
+    watch.starting()
+    watch.running()
+    for state in (CameraState.STREAMING, CameraState.LOST, CameraState.CONNECTING, CameraState.STREAMING):
+        watch.camera_changed(CameraStatus("a", state))
+    watch.stopping("SIGTERM")
+    watch.camera_changed(CameraStatus("a", CameraState.LOST))
+    assert recorder.nodes == [
+        (NodeState.STARTING, None),
+        (NodeState.ONLINE, None),
+        (NodeState.DEGRADED, "a lost"),
+        (NodeState.ONLINE, None),
+        (NodeState.STOPPING, "SIGTERM"),
+    ]
+
+
+def test_every_camera_has_a_state_from_the_start() -> None:
+    watch, recorder = make_watch()
+    watch.starting()
+    assert recorder.cameras == [("a", CameraState.CONNECTING), ("b", CameraState.CONNECTING)]
+
+
+def test_what_does_not_change_is_not_told_again() -> None:
+    watch, recorder = make_watch()
+    watch.running()
+    watch.camera_changed(CameraStatus("a", CameraState.STALLED))
+    watch.camera_changed(CameraStatus("b", CameraState.STREAMING))
+    assert recorder.nodes == [(NodeState.ONLINE, None), (NodeState.DEGRADED, "a stalled")]
+
+
+def test_the_host_name_fits_into_a_topic() -> None:
+    name = host_node_name()
+    assert name
+    assert not set(name) & set("/+# ")
