@@ -75,7 +75,10 @@ def _kerbside(
             bike = Cyclist(make_person(rng), BIKE_PAINTS[rng.integers(len(BIKE_PAINTS))], rides=False)
             posed = Posed(bike, BICYCLE, where[0], where[1], float(rng.choice([0.0, math.pi])) + 0.15)
             if x > 6.0:
-                drawings += artist.draw([posed])
+                parked = next(iter(artist.draw([posed])), None)
+                if parked is not None:
+                    parked.group = -1
+                    drawings.append(parked)
             continue
         else:
             continue
