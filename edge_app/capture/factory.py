@@ -1,0 +1,141 @@
+"""From a camera's configuration to its source: which way in this machine has, chosen openly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set as AbstractSet
+
+from edge_app.capture.attempt import Camera
+from edge_app.capture.credentials import Credentials
+from edge_app.capture.diagnosis import explain_device, explain_server
+from edge_app.capture.ffmpeg import READ_GRACE_S, file_opening, network_opening
+from edge_app.capture.gstreamer import available_elements, opencv_has_gstreamer, pipeline_opening
+from edge_app.capture.images import ImageSource, leads_to_images
+from edge_app.capture.opencv import Opening, VideoSource
+from edge_app.capture.pipelines import (
+    RTSP_ELEMENTS,
+    V4L2_ELEMENTS,
+    csi_pipeline,
+    custom_pipeline,
+    rtsp_pipeline,
+    v4l2_pipeline,
+)
+from edge_app.capture.pool import FramePool
+from edge_app.capture.v4l2 import v4l2_opening
+from edge_app.config.camera_uri import CameraKind, CameraUri, parse_camera_uri
+from edge_app.config.models import CameraSection
+from edge_app.errors import CaptureError, ConfigError
+from edge_app.interfaces import Source
+
+logger = logging.getLogger(__name__)
+
+
+def create_camera(camera_id: str, settings: CameraSection, password: str | None) -> Camera:
+    """Return the camera that a section describes; each connection gets a source of its own.
+
+    Raises:
+        ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
+        CaptureError: This machine has no way to read such cameras.
+    """
+    pool = FramePool()
+    source = create_source(camera_id, settings, password, pool)
+    logger.info("camera %s: read through %s", camera_id, source.decoder)
+    # Frames beyond max_fps are not seen from outside the source: silence may last as long as their interval.
+    silence_s = 0.0 if settings.max_fps is None else 2 / settings.max_fps
+    return Camera(
+        camera_id,
+        create_source=lambda: create_source(camera_id, settings, password, pool),
+        live=source.live,
+        conceal=Credentials(settings.username, password).conceal,
+        stall_s=max(settings.stall_s, silence_s),
+        open_timeout_s=settings.open_timeout_s,
+        reconnect_min_s=settings.reconnect_min_s,
+        reconnect_max_s=max(settings.reconnect_min_s, settings.reconnect_max_s),
+    )
+
+
+def create_source(
+    camera_id: str, settings: CameraSection, password: str | None, pool: FramePool | None = None
+) -> Source:
+    """Return a source, not yet open, of the camera that a section describes.
+
+    Args:
+        camera_id: For messages.
+        settings: The section.
+        password: What its password reference stands for.
+        pool: Lends the pixel buffers; None: one of its own.
+
+    Raises:
+        ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
+        CaptureError: This machine has no way to read such cameras.
+    """
+    uri = parse_camera_uri(settings.uri)
+    credentials = Credentials(settings.username, password)
+    if credentials and not uri.on_network:
+        raise ConfigError(
+            f"camera {camera_id}: a user name or password is of no use to a {uri.kind.value} camera",
+            hint="they belong to rtsp and http cameras",
+        )
+    if uri.kind is CameraKind.SCENE:
+        # Rendering is no part of capture elsewhere.
+        from edge_app.capture.scene import SceneSource
+
+        return SceneSource(uri, settings.max_fps)
+    if uri.kind is CameraKind.FILE and leads_to_images(uri.location):
+        return ImageSource(uri.location, max_fps=settings.max_fps, loop=settings.loop)
+    opening = _opening(uri, settings, credentials)
+    return VideoSource(opening, pool or FramePool(), settings.max_fps)
+
+
+def _opening(uri: CameraUri, settings: CameraSection, credentials: Credentials) -> Opening:
+    if uri.kind is CameraKind.FILE:
+        return file_opening(
+            uri, decoder_threads=settings.decoder_threads, paced=settings.realtime, loop=settings.loop
+        )
+    if uri.kind in (CameraKind.CSI, CameraKind.GSTREAMER):
+        if not opencv_has_gstreamer():
+            raise CaptureError(
+                f"{uri.kind.value}:// cameras need an OpenCV built with GStreamer; this one is not",
+                hint="use the system's OpenCV (python3-opencv, or JetPack's) and not opencv-python from PyPI",
+            )
+        elements = available_elements()
+        make = csi_pipeline if uri.kind is CameraKind.CSI else custom_pipeline
+        return pipeline_opening(
+            make(uri, elements=elements), explain=lambda: "the pipeline cannot be started"
+        )
+    if uri.kind is CameraKind.V4L2:
+        return _v4l2_opening(uri)
+    if uri.kind is CameraKind.RTSP and _gstreamer_has(RTSP_ELEMENTS):
+        pipeline = rtsp_pipeline(
+            uri,
+            credentials,
+            elements=available_elements(),
+            transport=settings.transport,
+            timeout_s=max(settings.open_timeout_s, settings.stall_s + READ_GRACE_S),
+        )
+        return pipeline_opening(pipeline, explain=lambda: explain_server(uri, credentials, timeout_s=1.5))
+    return network_opening(
+        uri,
+        credentials,
+        transport=settings.transport,
+        open_timeout_s=settings.open_timeout_s,
+        stall_s=settings.stall_s,
+        decoder_threads=settings.decoder_threads,
+    )
+
+
+def _v4l2_opening(uri: CameraUri) -> Opening:
+    if _gstreamer_has(V4L2_ELEMENTS):
+        pipeline = v4l2_pipeline(uri, elements=available_elements())
+        return pipeline_opening(pipeline, explain=lambda: explain_device(uri.location))
+    return v4l2_opening(uri)
+
+
+def _gstreamer_has(needed: AbstractSet[str]) -> bool:
+    """Whether OpenCV has GStreamer and GStreamer the elements; what is missing is logged."""
+    if not opencv_has_gstreamer():
+        return False
+    missing = sorted(needed - available_elements())
+    if missing:
+        logger.info("GStreamer lacks %s", ", ".join(missing))
+    return not missing

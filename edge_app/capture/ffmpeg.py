@@ -1,0 +1,100 @@
+"""How OpenCV's FFmpeg reader is opened: timeouts, threads and transport, all set on purpose."""
+
+from __future__ import annotations
+
+import logging
+import os
+from urllib.parse import urlsplit
+
+from edge_app.capture.credentials import Credentials
+from edge_app.capture.diagnosis import explain_file, explain_server
+from edge_app.capture.opencv import Opening
+from edge_app.config.camera_uri import CameraKind, CameraUri
+from edge_app.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+READ_GRACE_S = 1.0
+"""FFmpeg gives a hung read up this much after we did: before that, it would pass stale frames as new ones."""
+_FILE_TIMEOUT_S = 3600.0
+"""A slow disk is no reason to end a file early: FFmpeg's default of 30 s would."""
+
+
+def file_opening(uri: CameraUri, *, decoder_threads: int, paced: bool, loop: bool) -> Opening:
+    """Say how a video file is opened; `paced` plays it at its own speed and leaves nothing out."""
+    return Opening(
+        target=uri.location,
+        api="CAP_FFMPEG",
+        parameters=_parameters(_FILE_TIMEOUT_S, _FILE_TIMEOUT_S, decoder_threads),
+        decoder="ffmpeg",
+        live=False,
+        has_media_time=True,
+        paced=paced,
+        loop=loop,
+        explain=lambda: explain_file(uri.location),
+    )
+
+
+def network_opening(
+    uri: CameraUri,
+    credentials: Credentials,
+    *,
+    transport: str,
+    open_timeout_s: float,
+    stall_s: float,
+    decoder_threads: int,
+) -> Opening:
+    """Say how an rtsp or http camera is opened.
+
+    Raises:
+        ConfigError: Another camera of this process already uses another RTSP transport.
+    """
+    if uri.kind is CameraKind.RTSP:
+        claim_transport(transport)
+    return Opening(
+        target=credentials.url(uri.location),
+        api="CAP_FFMPEG",
+        parameters=_parameters(open_timeout_s, stall_s + READ_GRACE_S, decoder_threads),
+        decoder="ffmpeg",
+        live=True,
+        has_media_time=True,
+        # The frames of an HLS segment arrive together; newest-wins would keep one of each segment.
+        paced=urlsplit(uri.location).path.endswith(".m3u8"),
+        explain=lambda: explain_server(uri, credentials, timeout_s=min(1.5, open_timeout_s)),
+    )
+
+
+def claim_transport(transport: str) -> None:
+    """Have FFmpeg carry RTSP over `transport` (tcp or udp) and ask for the video track alone.
+
+    OpenCV passes such options through an environment variable that it reads at every open. Changing it
+    between two opens would race with a third on another thread, so it is set once for the process.
+
+    Raises:
+        ConfigError: The other transport was claimed before.
+    """
+    wanted = _rtsp_options(transport)
+    found = os.environ.setdefault(OPTIONS_VARIABLE, wanted)
+    if found == wanted:
+        return
+    if found in map(_rtsp_options, ("tcp", "udp")):
+        raise ConfigError(
+            "RTSP cameras use both tcp and udp; OpenCV's FFmpeg takes one transport for all of them",
+            hint="set the same transport for all RTSP cameras; an OpenCV with GStreamer can do both at once",
+        )
+    logger.warning(
+        "%s is set in the environment and decides the RTSP transport, not %s", OPTIONS_VARIABLE, transport
+    )
+
+
+def _rtsp_options(transport: str) -> str:
+    return f"rtsp_transport;{transport}|allowed_media_types;video"
+
+
+def _parameters(open_timeout_s: float, read_timeout_s: float, threads: int) -> tuple[tuple[str, float], ...]:
+    return (
+        ("CAP_PROP_OPEN_TIMEOUT_MSEC", open_timeout_s * 1000),
+        ("CAP_PROP_READ_TIMEOUT_MSEC", read_timeout_s * 1000),
+        ("CAP_PROP_N_THREADS", threads),
+    )
