@@ -1,0 +1,155 @@
+"""How to reach a broker: address, credentials, encryption and patience."""
+
+from __future__ import annotations
+
+import random
+import re
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edge_app.config.broker_uri import parse_broker_uri
+from edge_app.config.models import MqttSection, TlsSection
+from edge_app.errors import ConfigError
+
+Protocol = Literal["auto", "5", "3.1.1"]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker listens, and whether the way there is encrypted."""
+
+    host: str
+    port: int
+    encrypted: bool = False
+
+    @classmethod
+    def parse(cls, uri: str) -> BrokerAddress:
+        """Return the address that a broker URI names.
+
+        Raises:
+            ConfigError: If it is not mqtt://host[:port] or mqtts://host[:port]; never repeats credentials.
+        """
+        try:
+            parts = parse_broker_uri(uri)
+        except ConfigError as error:
+            raise ConfigError(f"The broker URI {error.message}.", hint=error.hint) from None
+        return cls(parts.host, parts.port, parts.encrypted)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def local(self) -> bool:
+        """Whether it is this machine."""
+        return self.host in {"localhost", "::1"} or re.match(r"127\.\d+\.\d+\.\d+$", self.host) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """All that a connection needs to know. The password never shows in a repr."""
+
+    address: BrokerAddress
+    client_id: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    protocol: Protocol = "auto"
+    keepalive_s: int = 15
+    reconnect_min_s: float = 0.5
+    reconnect_max_s: float = 30.0
+    tls: TlsSection = field(default_factory=TlsSection)
+
+    @classmethod
+    def from_section(cls, section: MqttSection, *, node: str, password: str | None) -> BrokerOptions:
+        """Take the options of a configuration; `password` is the resolved secret.
+
+        Raises:
+            ConfigError: If the URI is not one of a broker, or holds credentials.
+        """
+        return cls(
+            address=BrokerAddress.parse(section.uri),
+            client_id=section.client_id or f"edge-app-{node}",
+            username=section.username,
+            password=password,
+            protocol=section.protocol,
+            keepalive_s=section.keepalive_s,
+            reconnect_min_s=section.reconnect_min_s,
+            reconnect_max_s=section.reconnect_max_s,
+            tls=section.tls,
+        )
+
+
+class _TidySSLSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails: the MQTT library would leave it to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
+def tls_context(tls: TlsSection) -> ssl.SSLContext:
+    """Return the encryption settings: TLS 1.2 or newer, certificates checked unless told otherwise.
+
+    Raises:
+        ConfigError: If a certificate or key file cannot be read.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if tls.cert_file is not None:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        found = error.strerror or type(error).__name__
+        raise ConfigError(
+            f"The certificate or key files for the broker cannot be used: {found}.",
+            hint="ca_file, cert_file and key_file of mqtt.tls must be PEM files, the last two a pair.",
+        ) from error
+    context.sslsocket_class = _TidySSLSocket
+    if tls.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Backoff:
+    """Waits that double with each failure, with jitter, and start again only after a time that lasted.
+
+    A connection that breaks at once (another client with our id, a broker in trouble) thus slows down too.
+
+    Args:
+        min_s: First wait, in seconds.
+        max_s: Longest wait, in seconds.
+        lasting_s: A connection of at least so many seconds counts as good.
+    """
+
+    def __init__(
+        self,
+        min_s: float,
+        max_s: float,
+        lasting_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._min_s, self._max_s, self._lasting_s = min_s, max_s, lasting_s
+        self._clock, self._jitter = clock, jitter
+        self._next_s = min_s
+        self._since_s: float | None = None
+
+    def connected(self) -> None:
+        """A connection has begun."""
+        self._since_s = self._clock()
+
+    def wait_s(self) -> float:
+        """Return how long to wait before the next attempt, in seconds: half to all of the current step."""
+        if self._since_s is not None and self._clock() - self._since_s >= self._lasting_s:
+            self._next_s = self._min_s
+        self._since_s = None
+        step_s = min(self._next_s, self._max_s)
+        self._next_s = min(step_s * 2, self._max_s)
+        return step_s * (0.5 + 0.5 * self._jitter())

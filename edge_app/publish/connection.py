@@ -1,0 +1,184 @@
+"""Keeps a broker connection alive: the only place in publishing that tries again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from edge_app.errors import StageFailedError
+from edge_app.publish.broker import Backoff, BrokerOptions, tls_context
+from edge_app.publish.mqtt import MqttSession, Waker
+from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd
+from edge_app.publish.traffic import Traffic
+
+logger = logging.getLogger(__name__)
+
+
+HANG_UPS_UNPROVEN = 2
+HANG_UPS_PROVEN = 6
+
+
+class VersionChoice:
+    """Which version of MQTT to speak: 5, and 3.1.1 where the broker cannot; or the one that was configured.
+
+    Some brokers refuse version 5 in words, some hang up or fall silent: then the other version is tried. One
+    that has worked is given up for silence only after many failures, for a broker in trouble does the same.
+    """
+
+    def __init__(self, protocol: str) -> None:
+        self._auto = protocol == "auto"
+        self.version = "5" if self._auto else protocol
+        self._proven = False
+        self._hang_ups = 0
+
+    def learn(self, end: SessionEnd) -> bool:
+        """Take the end of a connection into account; return whether the version changed."""
+        match end.kind:
+            case EndKind.LOST | EndKind.LEFT | EndKind.REFUSED:
+                self._proven, self._hang_ups = True, 0
+            case EndKind.CLOSED_EARLY:
+                self._hang_ups += 1
+            case EndKind.NO_ANSWER:
+                self._hang_ups += 1 if self._proven else HANG_UPS_UNPROVEN
+        enough = HANG_UPS_PROVEN if self._proven else HANG_UPS_UNPROVEN
+        give_up = end.kind is EndKind.VERSION_REFUSED or self._hang_ups >= enough
+        if not (self._auto and give_up):
+            return False
+        self._proven, self._hang_ups = False, 0
+        self.version = "3.1.1" if self.version == "5" else "5"
+        return True
+
+
+class BrokerConnection:
+    """A connection that comes back by itself, run by a thread of its own. The broker may be absent.
+
+    Args:
+        options: Whom to connect to, and how.
+        traffic: What goes over it.
+        on_failure: Called once if the thread dies, which only a fault of the traffic or of this code can
+            cause; never for anything that a broker or a network does.
+
+    Raises:
+        ConfigError: If certificate files cannot be used.
+    """
+
+    def __init__(
+        self,
+        options: BrokerOptions,
+        traffic: Traffic,
+        on_failure: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        if options.address.encrypted:
+            tls_context(options.tls)  # wrong files must be known now, not at the first attempt
+        self._options, self._traffic, self._on_failure = options, traffic, on_failure
+        self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
+        self._choice = VersionChoice(options.protocol)
+        self._repeats = RepeatFilter()
+        self._waker = Waker()
+        self._stopping = threading.Event()
+        self._leave_at_s = 0.0
+        self._connects = 0
+        self._thread = threading.Thread(target=self._main, name="broker", daemon=True)
+        self.connected = False
+        self.problem: str | None = None
+        """Why there is no connection, in words; None while there is one, or before the first attempt."""
+
+    @property
+    def reconnects(self) -> int:
+        """Connections made after the first."""
+        return max(0, self._connects - 1)
+
+    @property
+    def version(self) -> str:
+        """The version of MQTT that is spoken, or tried next: "5" or "3.1.1"."""
+        return self._choice.version
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin connecting; returns at once."""
+        self._warn_of_open_password()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that the traffic has a message. Thread-safe, never waits."""
+        self._waker.wake()
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Let the traffic drain for at most `timeout_s`, disconnect, end the thread; return whether it ended.
+
+        A thread that waits for the network (DNS, a host that does not answer) is left to end by itself.
+        """
+        self._leave_at_s = time.monotonic() + timeout_s
+        self._stopping.set()
+        self.wake()
+        if self._thread.ident is None:
+            self._waker.close()
+            return True
+        self._thread.join(timeout_s + 1.0)
+        return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                end = self._attempt()
+                changed = self._choice.learn(end)
+                if end.kind is EndKind.LEFT:
+                    break
+                wait_s = 0.0 if changed and end.kind is EndKind.VERSION_REFUSED else self._backoff.wait_s()
+                self._report(end, changed)
+                self._stopping.wait(wait_s)
+        except BaseException as error:  # whatever the cause, its end must be noticed
+            logger.critical("the broker connection failed", exc_info=error)
+            if self._on_failure is not None:
+                self._on_failure(error)
+        finally:
+            self._waker.close()
+
+    def _attempt(self) -> SessionEnd:
+        """Run one connection from its beginning to its end."""
+        try:
+            session = MqttSession(
+                self._options, self._choice.version, self._traffic, self._waker, self._leaving, self._repeats
+            )
+            return session.run(self._begin)
+        except StageFailedError:
+            raise
+        except Exception as error:
+            # The library stumbled over what the broker sent; a new connection starts clean.
+            if self._repeats.allows(f"fault {type(error).__name__}"):
+                logger.exception("the MQTT library failed")
+            return SessionEnd(EndKind.LOST, f"the MQTT library failed ({type(error).__name__})")
+        finally:
+            self.connected = False
+            self._traffic.disconnected()
+
+    def _begin(self) -> None:
+        self._connects += 1
+        self._backoff.connected()
+        self.connected = True
+        self.problem = None
+        logger.info("connected to the broker at %s with MQTT %s", self._options.address, self._choice.version)
+        self._traffic.connected()
+
+    def _leaving(self) -> bool:
+        if not self._stopping.is_set():
+            return False
+        return not self.connected or self._traffic.drained() or time.monotonic() >= self._leave_at_s
+
+    def _report(self, end: SessionEnd, changed: bool) -> None:
+        self.problem = end.words
+        if changed:
+            logger.warning("%s; trying MQTT %s", end.words, self._choice.version)
+        elif self._repeats.allows(end.words):
+            logger.warning("no broker: %s; trying again, for ever", end.words)
+
+    def _warn_of_open_password(self) -> None:
+        address = self._options.address
+        if self._options.password is not None and not address.encrypted and not address.local:
+            logger.warning("the password travels to %s unencrypted; use mqtts:// if the broker can", address)

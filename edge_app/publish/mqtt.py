@@ -1,0 +1,288 @@
+"""One connection to a broker, from CONNECT to its end. The only file that knows paho-mqtt.
+
+The library is used without its own thread, queue and reconnecting: its thread dies of an exception in a
+callback, its queue grows without bound, and what it does on reconnecting cannot be steered. One client lives
+for one connection, driven by the caller's thread through the interface for foreign event loops; a message is
+handed over only while the socket takes it, so nothing piles up inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_app.errors import StageFailedError
+from edge_app.publish.broker import BrokerOptions, tls_context
+from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, lost, refused, unreachable
+from edge_app.publish.traffic import Message, Received, Traffic
+
+CONNECT_TIMEOUT_S = 5.0
+CONNACK_TIMEOUT_S = 5.0
+FAREWELL_S = 0.5
+"""Longest wait for the DISCONNECT to be written."""
+TICK_S = 0.25
+"""The traffic is asked for messages at least so often, also when nobody wakes us."""
+BURST = 64
+"""Most messages written before the socket is read again."""
+
+logger = logging.getLogger(__name__)
+
+
+class Waker:
+    """Ends another thread's wait in `poll`. Thread-safe; waking twice costs nothing."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._ringing = False
+
+    def fileno(self) -> int:
+        """Readable while awake."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """End the wait, or the next one."""
+        if not self._ringing:
+            self._ringing = True
+            with contextlib.suppress(OSError):  # full: it is awake already; closed: nobody waits
+                self._writer.send(b"!")
+
+    def clear(self) -> None:
+        """Allow the next wait; call it before looking for what one was woken for."""
+        with contextlib.suppress(BlockingIOError):
+            self._reader.recv(64)
+        self._ringing = False  # last: whoever rings in between left its message before, and it will be seen
+
+    def close(self) -> None:
+        """Free the sockets."""
+        self._reader.close()
+        self._writer.close()
+
+
+class MqttSession:
+    """One connection, run by the calling thread.
+
+    Args:
+        options: Whom to connect to, and how.
+        version: "5" or "3.1.1".
+        traffic: What goes over it; called from the thread in `run`.
+        waker: Ends the waiting, so that the traffic is asked for messages.
+        leaving: Asked often; once it says True, the connection is ended by a DISCONNECT.
+        repeats: Which complaints to log.
+    """
+
+    def __init__(
+        self,
+        options: BrokerOptions,
+        version: str,
+        traffic: Traffic,
+        waker: Waker,
+        leaving: Callable[[], bool],
+        repeats: RepeatFilter,
+    ) -> None:
+        self._options, self._version, self._traffic = options, version, traffic
+        self._waker, self._leaving, self._repeats = waker, leaving, repeats
+        self._connected = False
+        self._end: SessionEnd | None = None
+        self._awaiting: dict[int, Message] = {}
+        self._client = self._make_client()
+
+    def run(self, on_connected: Callable[[], None]) -> SessionEnd:
+        """Connect, carry the traffic, and return how it ended; `on_connected` is called once it works.
+
+        Raises:
+            StageFailedError: The traffic failed to give its next message.
+        """
+        address = self._options.address
+        try:
+            self._client.connect(address.host, address.port, self._options.keepalive_s)
+            self._serve(on_connected)
+        except (OSError, UnicodeError) as error:
+            self._end = self._end or unreachable(error, address, CONNECT_TIMEOUT_S)
+        finally:
+            self._close()
+        if self._end is None and self._connected:
+            return lost(0, from_broker=False)
+        return self._end or SessionEnd(EndKind.CLOSED_EARLY, f"{address} hung up without an answer")
+
+    def _make_client(self) -> paho.Client:
+        options, five = self._options, self._version == "5"
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=options.client_id,
+            clean_session=None if five else True,
+            protocol=paho.MQTTv5 if five else paho.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        if options.username is not None or options.password is not None:
+            client.username_pw_set(options.username or "", options.password)
+        if options.address.encrypted:
+            client.tls_set_context(tls_context(options.tls))
+            client.tls_insecure_set(options.tls.insecure)
+        with _fault_of_the_traffic():
+            will = self._traffic.will()
+        if will is not None:
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
+        client.on_socket_open = self._on_socket_open
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        return client
+
+    def _serve(self, on_connected: Callable[[], None]) -> None:
+        client, deadline_s, announced = self._client, time.monotonic() + CONNACK_TIMEOUT_S, False
+        poller = select.poll()
+        poller.register(self._waker, select.POLLIN)
+        while (sock := client.socket()) is not None:
+            if self._connected and not announced:
+                announced = True
+                with _fault_of_the_traffic():
+                    on_connected()
+                self._subscribe()
+            elif not self._connected and time.monotonic() > deadline_s:
+                words = f"{self._options.address} took the connection but did not answer"
+                self._end = SessionEnd(EndKind.NO_ANSWER, words)
+                return
+            if self._leaving():
+                self._end = SessionEnd(EndKind.LEFT, "disconnected on purpose")
+                self._say_goodbye()
+                return
+            more = self._write_messages()
+            if client.socket() is None:
+                return
+            poller.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+            self._exchange(poller, sock, 0.0 if more else TICK_S)
+
+    def _exchange(self, poller: select.poll, sock: Any, timeout_s: float) -> None:
+        """Wait for the socket or the waker, then let the library read, write and keep the heartbeat."""
+        client = self._client
+        decrypted = sock.pending() if hasattr(sock, "pending") else 0
+        events = dict(poller.poll(0 if decrypted else timeout_s * 1000))
+        if self._waker.fileno() in events:
+            self._waker.clear()
+        sock_events = events.get(sock.fileno(), 0)
+        if decrypted or sock_events & ~select.POLLOUT:
+            client.loop_read()
+        if sock_events & select.POLLOUT:
+            client.loop_write()
+        client.loop_misc()
+
+    def _write_messages(self) -> bool:
+        """Write what the traffic has while the socket takes it; return whether there may be more."""
+        if not self._connected:
+            return False
+        for _ in range(BURST):
+            if self._client.want_write() or self._client.socket() is None:
+                return False
+            with _fault_of_the_traffic():
+                message = self._traffic.next_message()
+            if message is None:
+                return False
+            self._publish(message)
+        return True
+
+    def _publish(self, message: Message) -> None:
+        properties = _properties(message.expiry_s) if self._version == "5" else None
+        info = self._client.publish(
+            message.topic, message.payload, message.qos, message.retain, properties=properties
+        )
+        if message.qos:
+            self._awaiting[info.mid] = message
+
+    def _subscribe(self) -> None:
+        if self._traffic.subscriptions:
+            self._client.subscribe([(topic_filter, 0) for topic_filter in self._traffic.subscriptions])
+
+    def _say_goodbye(self) -> None:
+        """Write DISCONNECT; with it the broker forgets our will."""
+        deadline_s = time.monotonic() + FAREWELL_S
+        if self._connected:
+            self._client.disconnect()
+            while (sock := self._client.socket()) is not None and time.monotonic() < deadline_s:
+                select.select([], [sock], [], TICK_S)
+                self._client.loop_write()
+
+    def _close(self) -> None:
+        sock = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _on_socket_open(self, _client: paho.Client, _userdata: Any, sock: Any) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A peer that vanished without a word is noticed by what it fails to acknowledge.
+            patience_ms = max(5000, self._options.keepalive_s * 500)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
+
+    def _on_connect(
+        self, _client: paho.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if reason.is_failure:
+            self._end = refused(reason.value, reason.getName())
+        else:
+            self._connected = True
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Any,
+    ) -> None:
+        if self._connected and self._end is None:
+            self._end = lost(reason.value, from_broker=flags.is_disconnect_packet_from_server)
+
+    def _on_publish(
+        self, _client: paho.Client, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any
+    ) -> None:
+        message = self._awaiting.pop(mid, None)
+        if message is None:
+            return
+        if reason.is_failure and self._repeats.allows(f"{message.topic} {reason.value}"):
+            logger.error("the broker refuses topic %s: %s", message.topic, reason.getName().lower())
+        with _fault_of_the_traffic():
+            self._traffic.confirmed(message)
+
+    def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        try:
+            self._traffic.received(
+                Received(message.topic, bytes(message.payload), message.retain, time.time_ns())
+            )
+        except Exception as error:  # raised from here, it would end the connection
+            if self._repeats.allows(f"received {type(error).__name__}"):
+                logger.exception("a received message was not handled")
+
+
+@contextlib.contextmanager
+def _fault_of_the_traffic() -> Iterator[None]:
+    """Tell a fault of our own apart from trouble with broker or library, which is retried."""
+    try:
+        yield
+    except Exception as error:
+        raise StageFailedError("publish", error) from error
+
+
+@lru_cache(maxsize=16)
+def _properties(expiry_s: int | None) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.PayloadFormatIndicator = 1
+    properties.ContentType = "application/json"
+    if expiry_s is not None:
+        properties.MessageExpiryInterval = expiry_s
+    return properties

@@ -1,0 +1,246 @@
+"""The daemon's voice: detections live, states kept, health at an interval."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_app.config.models import MqttSection
+from edge_app.errors import PublishError
+from edge_app.interfaces import DropObserver
+from edge_app.messages import CameraStatus, Detections, DropReason, NodeState
+from edge_app.ops.clock import ClockSync
+from edge_app.publish import payloads
+from edge_app.publish.broker import BrokerOptions
+from edge_app.publish.connection import BrokerConnection
+from edge_app.publish.lane import DetectionsLane
+from edge_app.publish.payloads import HealthSnapshot, NodeInfo, Payload, Stamp
+from edge_app.publish.retained import RetainedStates
+from edge_app.publish.topics import Topics
+from edge_app.publish.traffic import Message, Traffic
+from edge_app.publish.ulid import UlidFactory
+
+
+class Observed(Protocol):
+    """Where the publisher asks how the daemon does. Called from its thread; must return at once."""
+
+    def dropped_frames(self, camera_id: str) -> int:
+        """Return how many frames and messages of a camera were dropped since the daemon's start."""
+
+    def health(self) -> HealthSnapshot:
+        """Return how the daemon does now."""
+
+
+class MqttPublisher(Traffic):
+    """Publishes detections (`DetectionsSink`), camera states (`CameraObserver`) and the node's own state.
+
+    It starts without a broker and goes on without one: states wait, the newest of each; detections are
+    dropped and counted. `set_info` must come before the first `put`.
+
+    Args:
+        section: The configuration of the broker and of what is published.
+        node: Name of this node in topics.
+        drops: Told of every detections message that goes no further.
+        observed: Asked for drop counters and health.
+        on_failure: Called once if publishing fails for good, from its thread.
+        password: The resolved secret of `section`.
+        boot: Identifies this start of the daemon: 32 hexadecimal digits; None: a random one.
+
+    Raises:
+        ConfigError: If the broker's URI or certificate files cannot be used.
+        PublishError: If root or node cannot be part of a topic.
+    """
+
+    def __init__(
+        self,
+        section: MqttSection,
+        *,
+        node: str,
+        drops: DropObserver,
+        observed: Observed,
+        on_failure: Callable[[BaseException], None],
+        password: str | None = None,
+        boot: str | None = None,
+    ) -> None:
+        self._section, self._observed = section, observed
+        self._topics = Topics(section.root, node)
+        self._stamper = Stamper(node, boot or uuid.uuid4().hex)
+        self._lane = DetectionsLane(section.queue_size, drops)
+        self._states = RetainedStates()
+        self._states_lock = threading.Lock()
+        self._node_state: NodeState | None = None
+        self._info: NodeInfo | None = None
+        self._published: Counter[str] = Counter()
+        self._health_due_s = 0.0
+        self._stopping = False
+        options = BrokerOptions.from_section(section, node=node, password=password)
+        self._connection = BrokerConnection(options, self, on_failure)
+
+    @property
+    def boot(self) -> str:
+        """What identifies this start of the daemon."""
+        return self._stamper.boot
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a working connection to the broker."""
+        return self._connection.connected
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no connection, in words; None while there is one."""
+        return self._connection.problem
+
+    @property
+    def reconnects(self) -> int:
+        """Connections to the broker after the first."""
+        return self._connection.reconnects
+
+    @property
+    def queue_depth(self) -> int:
+        """Detections that wait to be published."""
+        return len(self._lane)
+
+    def published(self, camera_id: str) -> int:
+        """Return how many detections messages of a camera were handed to the broker."""
+        return self._published[camera_id]
+
+    def start(self) -> None:
+        """Begin connecting; returns at once, whether or not there is a broker."""
+        self._connection.start()
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Publish what waits and the state `stopping`, wait for the broker to confirm the states, disconnect.
+
+        Takes at most `timeout_s` plus a second; returns whether every state was confirmed.
+        """
+        self._stopping = True
+        if self._node_state is not NodeState.STOPPING:
+            self.set_node_state(NodeState.STOPPING)
+        self._connection.stop(timeout_s)
+        self._lane.shut(DropReason.SHUTDOWN)
+        return self._states.settled()
+
+    def set_node_state(self, state: NodeState, reason: str | None = None) -> None:
+        """Publish what the daemon is doing; kept by the broker."""
+        self._node_state = state
+        self._keep(self._topics.status, lambda stamp: payloads.node_status_payload(stamp, state, reason))
+
+    def set_info(self, info: NodeInfo) -> None:
+        """Publish what runs here, the model of all detections from now on with it; kept by the broker."""
+        self._info = info
+        self._keep(self._topics.info, lambda stamp: payloads.info_payload(stamp, info))
+
+    def camera_changed(self, status: CameraStatus) -> None:
+        """Publish a camera's state; kept by the broker."""
+        self._keep(
+            self._topics.camera_status(status.camera_id),
+            lambda stamp: payloads.camera_status_payload(stamp, status),
+        )
+
+    def put(self, detections: Detections, *, wait: bool) -> None:
+        """Publish detections, or drop and count them. `wait` waits for room, but never for a broker."""
+        if self._info is None:
+            raise PublishError("Detections came before `set_info` told what model they are of.")
+        if not len(detections) and not self._section.publish_empty:
+            return
+        if self._lane.put(detections, wait=wait):
+            self._connection.wake()
+
+    # What the connection asks, on its own thread.
+
+    def will(self) -> Message:
+        """The broker says `lost` when we vanish."""
+        payload = payloads.node_status_payload(
+            self._stamper.unnumbered(), NodeState.LOST, "the connection to the broker broke"
+        )
+        return Message(self._topics.status, payloads.encode(payload), qos=1, retain=True)
+
+    def connected(self) -> None:
+        """Tell the broker all states again, then go live."""
+        self._states.resend_all()
+        self._lane.open()
+
+    def disconnected(self) -> None:
+        """Live detections are not kept."""
+        self._lane.shut(DropReason.SHUTDOWN if self._stopping else DropReason.BROKER_ABSENT)
+
+    def next_message(self) -> Message | None:
+        """States first, health when it is due, then detections."""
+        state = self._states.take()
+        if state is not None:
+            return state
+        now_s = time.monotonic()
+        if now_s >= self._health_due_s:
+            self._health_due_s = now_s + self._section.health_interval_s
+            return self._health_message()
+        detections = self._lane.take()
+        return None if detections is None else self._detections_message(detections)
+
+    def confirmed(self, message: Message) -> None:
+        """The broker has a state."""
+        self._states.confirmed(message)
+
+    def drained(self) -> bool:
+        """Whether nothing waits any more."""
+        return not len(self._lane) and self._states.settled()
+
+    def _keep(self, topic: str, build: Callable[[Stamp], Payload]) -> None:
+        with self._states_lock:  # numbering and replacing must not be overtaken by another thread
+            payload = payloads.encode(build(self._stamper.next(topic)))
+            self._states.put(Message(topic, payload, qos=1, retain=True))
+        self._connection.wake()
+
+    def _health_message(self) -> Message:
+        topic = self._topics.health
+        payload = payloads.health_payload(self._stamper.next(topic), self._observed.health())
+        expiry_s = max(1, round(2 * self._section.health_interval_s))
+        return Message(topic, payloads.encode(payload), expiry_s=expiry_s)
+
+    def _detections_message(self, detections: Detections) -> Message:
+        assert self._info is not None  # noqa: S101 - `put` refuses detections before it is set
+        camera_id = detections.info.camera_id
+        topic = self._topics.detections(camera_id)
+        payload = payloads.detections_payload(
+            self._stamper.next(topic), detections, self._info.model, self._observed.dropped_frames(camera_id)
+        )
+        self._published[camera_id] += 1
+        return Message(topic, payloads.encode(payload), expiry_s=self._section.detections_expiry_s)
+
+
+class Stamper:
+    """Numbers messages by topic and gives each its id and time. Thread-safe."""
+
+    def __init__(self, node: str, boot: str) -> None:
+        self._node = node
+        self.boot = boot
+        self._new_id = UlidFactory()
+        self._clock = ClockSync()
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def next(self, topic: str) -> Stamp:
+        """Return the stamp of the next message of `topic`."""
+        with self._lock:
+            seq = self._counts[topic]
+            self._counts[topic] = seq + 1
+        return self._stamp(seq)
+
+    def unnumbered(self) -> Stamp:
+        """Return a stamp without a number, for the will."""
+        return self._stamp(None)
+
+    def _stamp(self, seq: int | None) -> Stamp:
+        return Stamp(
+            self._node,
+            self.boot,
+            self._new_id(),
+            seq,
+            time.monotonic_ns(),
+            time.time_ns(),
+            self._clock.synced(),
+        )

@@ -1,0 +1,54 @@
+"""States that the broker keeps for late subscribers: the newest of each topic, until it has confirmed it."""
+
+from __future__ import annotations
+
+import threading
+
+from edge_app.publish.traffic import Message
+
+
+class RetainedStates:
+    """The newest message of each retained topic, and which of them the broker still has to hear or confirm.
+
+    While there is no connection a newer state replaces the older; each new connection gets all of them,
+    because the broker may have forgotten them, or published our will. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: dict[str, Message] = {}
+        self._unsent: dict[str, None] = {}
+        self._unconfirmed: dict[str, Message] = {}
+
+    def put(self, message: Message) -> None:
+        """Make `message` the state of its topic."""
+        with self._lock:
+            self._newest[message.topic] = message
+            self._unsent[message.topic] = None
+
+    def resend_all(self) -> None:
+        """A new connection: the broker hears everything again."""
+        with self._lock:
+            self._unsent = dict.fromkeys(self._newest)
+            self._unconfirmed.clear()
+
+    def take(self) -> Message | None:
+        """Return the next state to send, or None; it counts as unconfirmed from now on."""
+        if not self._unsent:
+            return None
+        with self._lock:
+            topic = next(iter(self._unsent))
+            del self._unsent[topic]
+            message = self._unconfirmed[topic] = self._newest[topic]
+            return message
+
+    def confirmed(self, message: Message) -> None:
+        """The broker has `message`; an older one of its topic that is confirmed late changes nothing."""
+        with self._lock:
+            if self._unconfirmed.get(message.topic) is message:
+                del self._unconfirmed[message.topic]
+
+    def settled(self) -> bool:
+        """Whether the broker has confirmed the newest state of every topic."""
+        with self._lock:
+            return not self._unsent and not self._unconfirmed

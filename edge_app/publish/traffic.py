@@ -1,0 +1,66 @@
+"""What a connection to a broker carries, in words that do not depend on the MQTT library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message on its way to the broker.
+
+    Attributes:
+        expiry_s: After so many seconds the broker forgets it undelivered (MQTT 5 only); None: never.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    expiry_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message from the broker. `retained` says that it was kept there from before we subscribed."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    received_at_ns: int
+    """Unix time in nanoseconds of its arrival."""
+
+
+class Traffic:
+    """What goes over a connection; whoever uses one overrides what it needs.
+
+    The connection's own thread makes every call, so none of them may wait. It asks for the next message
+    only while it can write: what is not taken stays with the owner, who alone decides what to drop.
+    """
+
+    subscriptions: tuple[str, ...] = ()
+    """Topic filters, asked for (QoS 0) after each connect."""
+
+    def will(self) -> Message | None:
+        """Return what the broker shall publish when the connection breaks."""
+        return None
+
+    def connected(self) -> None:
+        """A connection has begun."""
+
+    def disconnected(self) -> None:
+        """It has ended, or could not be made."""
+
+    def next_message(self) -> Message | None:
+        """Return the next message to write, or None; `Connection.wake` says that there is one again."""
+        return None
+
+    def confirmed(self, message: Message) -> None:
+        """The broker has taken responsibility for a QoS 1 message."""
+
+    def received(self, message: Received) -> None:
+        """A message of a subscription has come. What it raises is logged, and the connection goes on."""
+
+    def drained(self) -> bool:
+        """Whether nothing is left that must be written, or confirmed, before a deliberate disconnect."""
+        return True
