@@ -46,6 +46,9 @@ class InputSpec:
     """What a model's image input wants: value = (pixel * scale - mean) / std, channel by channel.
 
     `width` and `height` are in pixels; `mean` and `std` are in the model's channel order.
+
+    Raises:
+        ValueError: If a size is not positive, a `std` is 0 or `pad_value` is not a pixel value.
     """
 
     width: int
@@ -58,6 +61,14 @@ class InputSpec:
     fit: Fit = Fit.LETTERBOX
     align: Align = Align.CENTER
     pad_value: int = 114
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"width and height must be positive, found {self.width}x{self.height}")
+        if 0 in self.std:
+            raise ValueError(f"std must not contain 0, found {self.std}")
+        if not 0 <= self.pad_value <= 255:
+            raise ValueError(f"pad_value must be 0 to 255, found {self.pad_value}")
 
     def shape(self, batch: int) -> tuple[int, int, int, int]:
         """Return the shape of an input tensor that holds `batch` images."""
@@ -92,8 +103,13 @@ class Letterbox:
 
         Rounding is that of the widely used reference: the resized size is rounded half to even, and an
         odd padding pixel goes to the bottom or right.
+
+        Raises:
+            ValueError: If the image has no pixels.
         """
         width, height = image_wh
+        if width < 1 or height < 1:
+            raise ValueError(f"an image needs at least one pixel, found {width}x{height}")
         if spec.fit is Fit.STRETCH:
             return Letterbox(image_wh, (spec.width, spec.height), (0, 0))
         ratio = min(spec.width / width, spec.height / height)
@@ -107,7 +123,11 @@ class Letterbox:
         return Letterbox(image_wh, resized, (round(pad_x / 2 - 0.1), round(pad_y / 2 - 0.1)))
 
     def to_image(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map boxes (N, 4) from model input pixels to image pixels, clipped to the image."""
+        """Map boxes (N, 4) from model input pixels to image pixels, clipped to the image.
+
+        The factors are those of the resized size after rounding, axis by axis, so that the edges of the
+        resized image are the edges of the image.
+        """
         gain_x, gain_y = self._gain
         offset_x, offset_y = self.offset_xy
         width, height = self.image_wh
@@ -120,9 +140,18 @@ class Letterbox:
         """Map boxes (N, 4) from image pixels to model input pixels."""
         gain_x, gain_y = self._gain
         offset_x, offset_y = self.offset_xy
-        boxes = xyxy / np.array([gain_x, gain_y, gain_x, gain_y], np.float32)
+        boxes: NDArray[np.float32] = np.divide(xyxy, np.array([gain_x, gain_y, gain_x, gain_y], np.float32))
         boxes += np.array([offset_x, offset_y, offset_x, offset_y], np.float32)
         return boxes
+
+
+def has_area(xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which boxes (N, 4) are finite, have x1 < x2 and y1 < y2, and a float32 area above 0."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        width = xyxy[:, 2] - xyxy[:, 0]
+        area = width * (xyxy[:, 3] - xyxy[:, 1])
+    usable: NDArray[np.bool_] = (width > 0) & (area > 0) & (area < np.inf)
+    return usable
 
 
 def iou_matrix(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -112,6 +112,8 @@ class Candidates:
     """Candidates above the threshold that did not fit and were left out."""
     invalid: int = 0
     """Candidates left out because a number was not finite or the box had no area."""
+    suppressed: bool = False
+    """Whether the model leaves one box for each object by itself, so that no suppression must follow."""
 
 
 @dataclass(frozen=True, slots=True)

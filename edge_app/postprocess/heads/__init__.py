@@ -1,0 +1,1 @@
+"""Raw model outputs become candidates: one file for each output format."""
