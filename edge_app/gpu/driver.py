@@ -1,0 +1,90 @@
+"""PyCUDA, found when it is needed; and whether there is a GPU at all, told without it."""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from edge_app.errors import BackendError
+
+L4T_RELEASE = Path("/etc/nv_tegra_release")
+"""Exists on a Jetson only."""
+
+CUDA_SUCCESS = 0
+CUDA_ERROR_NO_DEVICE = 100
+
+PYCUDA_HINTS = {
+    "jetson": "PyCUDA is compiled on the device: sudo apt install cuda-nvcc-12-6 cuda-cudart-dev-12-6 "
+    "python3-dev g++ (with the CUDA version of your JetPack), then "
+    "PATH=/usr/local/cuda/bin:$PATH pip install pycuda.",
+    "x86": "Install the CUDA toolkit, then PATH=/usr/local/cuda/bin:$PATH pip install pycuda.",
+}
+
+
+def platform_name(l4t_release: Path = L4T_RELEASE) -> str:
+    """Return which advice fits this machine: `jetson` or `x86`."""
+    return "jetson" if l4t_release.exists() else "x86"
+
+
+def count_gpus(library: str = "libcuda.so.1") -> int:
+    """Return how many NVIDIA GPUs the driver offers; 0 where there is no driver.
+
+    Raises:
+        BackendError: There is a driver, and it does not work.
+    """
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    for name, status in (
+        ("cuInit", driver.cuInit(ctypes.c_uint(0))),
+        ("cuDeviceGetCount", driver.cuDeviceGetCount(ctypes.byref(count))),
+    ):
+        if status == CUDA_ERROR_NO_DEVICE:
+            return 0
+        if status != CUDA_SUCCESS:
+            raise BackendError(
+                f"the NVIDIA driver does not work: {name} returned CUDA error {status}",
+                hint="Run nvidia-smi (on a Jetson: look at dmesg); after an update of the driver, restart.",
+            )
+    return count.value
+
+
+@lru_cache(maxsize=1)
+def cuda_driver() -> Any:
+    """Return the module `pycuda.driver`, initialised.
+
+    Raises:
+        BackendError: It is not installed, or there is no GPU that works.
+    """
+    try:
+        with warnings.catch_warnings():
+            # It warns of what the ImportError says again.
+            warnings.simplefilter("ignore")
+            import pycuda.driver as driver
+    except ImportError as error:
+        raise BackendError(
+            f"PyCUDA cannot be imported: {error}", hint=PYCUDA_HINTS[platform_name()]
+        ) from None
+    try:
+        driver.init()
+    except driver.Error as error:
+        raise BackendError(
+            f"CUDA cannot be used: {error}", hint="Is there an NVIDIA GPU, and does its driver work?"
+        ) from None
+    return driver
+
+
+@contextmanager
+def cuda_errors(doing: str) -> Iterator[None]:
+    """Turn a CUDA error into a BackendError that says what was being done."""
+    try:
+        yield
+    except cuda_driver().Error as error:
+        raise BackendError(f"{doing}: {error}") from error
