@@ -56,14 +56,12 @@ def cross_check(config: AppConfig, base: Path) -> Iterator[Finding]:
 
 def _check_model(model: ModelSection, base: Path) -> Iterator[Finding]:
     if model.path != "demo":
-        yield from _check_file(
-            model.path, ("model", "path"), base, "`demo` is the model shipped with edge-app"
-        )
-        if not model.path.lower().endswith((".onnx", ".yaml", ".yml")):
+        path: KeyPath = ("model", "path")
+        findings = list(_check_file(model.path, path, base, "`demo` is the model shipped with edge-app"))
+        yield from findings
+        if not findings and not model.path.lower().endswith((".onnx", ".yaml", ".yml")):
             hint = "name an .onnx file, or a .yaml file that describes one"
-            yield Finding(
-                ("model", "path"), f"is not a kind of model file, found {shorten(model.path)}", hint
-            )
+            yield Finding(path, f"is not a kind of model file, found {shorten(model.path)}", hint)
     if isinstance(model.labels, str):
         hint = "write a text file with one class name on each line, or a list of names"
         yield from _check_file(model.labels, ("model", "labels"), base, hint)

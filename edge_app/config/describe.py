@@ -86,10 +86,9 @@ def choices(annotation: Any) -> tuple[str, ...]:
     return ()
 
 
-def accepts(place: Place, kind: type | None) -> bool:
-    """Whether a value of exactly this Python type (None for null) belongs there."""
-    wanted = type(None) if kind is None else kind
-    return wanted in tuple(alternatives(place.annotation))
+def accepts(place: Place, wanted: Any) -> bool:
+    """Whether a value of exactly this type belongs there."""
+    return any(_unwrapped(kind).annotation == wanted for kind in alternatives(place.annotation))
 
 
 def expectation(place: Place, key: str = "") -> str:
@@ -115,10 +114,13 @@ def _describe(annotation: Any, constraints: Sequence[Any], key: str) -> str:
         return SECTION
     if annotation is str and any(getattr(item, "pattern", None) for item in constraints):
         return NAME_RULE
+    return {bool: "true or false", str: f"text{_length(constraints)}"}.get(annotation, "null")
+
+
+def _length(constraints: Sequence[Any]) -> str:
     most = next((item.max_length for item in constraints if hasattr(item, "max_length")), None)
-    return {bool: "true or false", str: f"text of 1 to {most} characters" if most else "text"}.get(
-        annotation, "null"
-    )
+    least = any(hasattr(item, "min_length") for item in constraints)
+    return f" of 1 to {most} characters" if most else " that is not empty" if least else ""
 
 
 _COUNTS = {2: "two", 3: "three", 4: "four"}

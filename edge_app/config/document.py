@@ -79,8 +79,8 @@ def render_default_config() -> str:
         lines += ["", f"# {_description(field)}."]
         if name == "cameras":
             uri = _description(CameraSection.model_fields["uri"])
-            lines += ["cameras: {}", *_CAMERAS_EXAMPLE.rstrip().split("\n")]
             lines += textwrap.wrap(f"uri: {uri}", _WIDTH, initial_indent="# ", subsequent_indent="#      ")
+            lines += ["cameras: {}", *_CAMERAS_EXAMPLE.rstrip().split("\n")]
         else:
             lines += [f"{name}:", *_section(field.default, "  ")]
     return "\n".join(lines) + "\n"

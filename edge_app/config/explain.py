@@ -139,9 +139,9 @@ def _section_remedy(path: KeyPath, value: Any) -> str | None:
 
 def _default(place: Place) -> str | None:
     default = place.field.default if place.field and not place.field.is_required() else None
-    if isinstance(default, (str, int, float)):
-        return str(default).lower() if isinstance(default, bool) else quoted(str(default)) or None
-    return None
+    if isinstance(default, str):
+        return quoted(default)
+    return str(default).lower() if isinstance(default, (int, float)) else None
 
 
 def _text_remedy(place: Place, key: str, text: str, spot: Spot | None) -> str | None:
@@ -149,6 +149,8 @@ def _text_remedy(place: Place, key: str, text: str, spot: Spot | None) -> str | 
     if words:
         close = difflib.get_close_matches(text.lower(), words, 1)
         return f"did you mean {quoted(close[0])}?" if close else None
+    if text and accepts(place, tuple[str, ...]):
+        return f"write [{shorten(redact_uri(text))}]"
     if accepts(place, bool):
         return _boolean(text, quoted=bool(spot and spot.quoted))
     if accepts(place, int) or accepts(place, float):

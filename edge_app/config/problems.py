@@ -34,11 +34,16 @@ class Problem:
     message: str
     hint: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("key", "message", "hint"):
+            text = getattr(self, name)
+            object.__setattr__(self, name, text and redact_uri(text))
+
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         subject = f"{self.key}: " if self.key else ""
         advice = f". Hint: {self.hint}" if self.hint else ""
-        return redact_uri(f"{place}: {subject}{self.message}{advice}")
+        return f"{place}: {subject}{self.message}{advice}"
 
 
 class InvalidConfigError(ConfigError):

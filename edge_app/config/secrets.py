@@ -210,15 +210,16 @@ def _from_credential(name: str, key: str, environment: Mapping[str, str]) -> str
             f"{key}: systemd gave this process no credentials, so not {shown} either.", hint=hint
         )
     path = Path(directory, name)
-    if "/" in name or not path.is_file():
-        raise ConfigError(f"{key}: systemd gave this process no credential {shown}.", hint=hint)
     try:
+        if "/" in name or not path.is_file():
+            raise ConfigError(f"{key}: systemd gave this process no credential {shown}.", hint=hint)
         with path.open("rb") as file:
             return _first_line(
                 file.read(_MAX_PASSWORD_BYTES), f"{key}: the first line of the credential", hint
             )
-    except OSError as error:
-        raise ConfigError(f"{key}: the credential cannot be read: {error.strerror}.", hint=hint) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a usable name"
+        raise ConfigError(f"{key}: the credential cannot be read: {reason}.", hint=hint) from None
 
 
 def _first_line(content: bytes, what: str, hint: str) -> str:

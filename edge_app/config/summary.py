@@ -25,13 +25,12 @@ def check_config(path: Path) -> list[str]:
     loaded = load_config(path)
     require_cameras(loaded)
     config = loaded.config
-    broker = f"{config.mqtt.uri}{f' as {config.mqtt.username}' if config.mqtt.username else ''}"
     return [
         f"{path} is good.",
         f"node      {config.node.name or 'named after the host'}",
         f"model     {config.model.path}",
         *(f"camera    {name}: {_camera(camera)}" for name, camera in config.cameras.items()),
-        f"broker    {broker}, topics below {config.mqtt.root}/",
+        f"broker    {config.mqtt.uri}, topics below {config.mqtt.root}/",
         *(f"warning   {warning}" for warning in _warnings(loaded)),
     ]
 
@@ -66,8 +65,6 @@ def write_starter_config(output: Path | None, *, camera_uri: str | None = None, 
 
 def _camera(camera: CameraSection) -> str:
     words = [redact_uri(camera.uri)]
-    if camera.username:
-        words.append(f"as {camera.username}")
     if camera.max_fps:
         words.append(f"at most {camera.max_fps:g} frames a second")
     return ", ".join(words if camera.enabled else [*words, "not enabled"])
@@ -90,7 +87,7 @@ def _warnings(loaded: LoadedConfig) -> Iterator[str]:
         if file and not Path(file).is_file():
             yield f"mqtt.tls.{key}: the file does not exist: {file}"
     if config.mqtt.tls.insecure:
-        yield "mqtt.tls.insecure: anybody between here and the broker can read and change what is published"
+        yield "mqtt.tls.insecure: anybody on the way to the broker can read and change what is published"
 
 
 def _exists(location: str) -> bool:

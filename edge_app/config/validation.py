@@ -85,7 +85,7 @@ def _with_camera_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_inherited(path: KeyPath, data: Any) -> bool:
     """Whether a camera's key stands in `camera_defaults` only, where it is reported once."""
-    if path[:1] != ("cameras",) or len(path) < 3:
+    if path[:1] != ("cameras",) or len(path) < 3 or path[2] not in CameraDefaults.model_fields:
         return False
     camera, defaults = data["cameras"].get(path[1]), data.get("camera_defaults")
     return path[2] not in camera and isinstance(defaults, dict) and path[2] in defaults

@@ -87,7 +87,8 @@ def explain_yaml_error(error: Exception) -> Explanation:
     if not isinstance(error, yaml.MarkedYAMLError):
         return Explanation(None, "there is an escape like \\U00110000 that is no character", "remove it")
     found = f"{error.context or ''} {error.problem or ''}"
-    opened = error.context_mark if "quoted scalar" in found or "flow" in found else None
+    began = re.search(r"quoted scalar|flow|simple key", found)
+    opened = error.context_mark if began else None
     mark = opened or error.problem_mark
     line = mark.line + 1 if mark else None
     for pattern, message, hint in _TABLE:

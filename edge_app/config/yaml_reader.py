@@ -181,7 +181,8 @@ class _Composer:
         plain = _is_plain(event)
         self.spots[path] = Spot(_mark(event), key, event.value, quoted=not plain)
         if _UNUSABLE.search(event.value):
-            self._refuse(event, path, "there is an escaped control character in this text", "remove it")
+            hint = "use 'single quotes', where a backslash is just a backslash"
+            self._refuse(event, path, "there is an escaped control character in this text", hint)
             return None
         return resolve_scalar(event.value) if plain else str(event.value)
 

@@ -1,0 +1,219 @@
+"""Passwords are found where the configuration says, and never show."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_app.config.secrets import (
+    HIDDEN,
+    RedactingFilter,
+    SecretRegistry,
+    holds_userinfo,
+    redact_uri,
+    resolve_password,
+)
+from edge_app.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Reference:
+    password_file: str | None = None
+    password_env: str | None = None
+    password_credential: str | None = None
+
+
+def _message(reference: Reference, environment: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        resolve_password(reference, "mqtt", environment or {})
+    return str(caught.value)
+
+
+def test_no_reference_means_no_password() -> None:
+    assert resolve_password(Reference(), "mqtt", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "password"),
+    [
+        (b"hunter2", "hunter2"),
+        (b"hunter2\n", "hunter2"),
+        (b"hunter2\r\nsecond\n", "hunter2"),
+        (b" with spaces \n", " with spaces "),
+        ("\ufeffümlaut\n".encode(), "ümlaut"),
+    ],
+)
+def test_the_first_line_of_a_file_is_the_password(tmp_path: Path, content: bytes, password: str) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    assert resolve_password(Reference(password_file=str(path)), "mqtt", {}) == password
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert resolve_password(Reference(password_credential="secret"), "mqtt", environment) == password
+
+
+def test_the_environment_holds_the_password() -> None:
+    assert resolve_password(Reference(password_env="A_B"), "mqtt", {"A_B": "hunter2"}) == "hunter2"
+
+
+def test_a_file_that_everybody_can_read_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text("hunter2")
+    path.chmod(0o600)
+    resolve_password(Reference(password_file=str(path)), "cameras.door", {})
+    assert caplog.messages == []
+    path.chmod(0o644)
+    resolve_password(Reference(password_file=str(path)), "cameras.door", {})
+    assert caplog.messages == [
+        f"cameras.door.password_file: every user can read {path}; chmod 600 makes it private"
+    ]
+
+
+FILE_HINT = (
+    "Hint: write the password into the first line of that file, readable by the user that runs edge-app"
+)
+ENV_HINT = "Hint: set it for the service (Environment= or EnvironmentFile=), or use password_file"
+CREDENTIAL_HINT = "Hint: add LoadCredential=<name>:<file> to the service, or use password_file"
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    absent, empty, binary = tmp_path / "absent", tmp_path / "empty", tmp_path / "binary"
+    empty.write_text("\nsecond line")
+    binary.write_bytes(b"\xff\xfe\xfd")
+    for path in (empty, binary):
+        path.chmod(0o600)
+    assert _message(Reference(password_file=str(absent))) == (
+        f"mqtt.password_file: there is no file {absent}. {FILE_HINT}"
+    )
+    assert _message(Reference(password_file=str(empty))) == (
+        f"mqtt.password_file: the first line of {empty} is empty. {FILE_HINT}"
+    )
+    assert _message(Reference(password_file=str(binary))) == (
+        f"mqtt.password_file: the first line of {binary} is not UTF-8 text. {FILE_HINT}"
+    )
+    assert _message(Reference(password_env="MQTT_PASSWORD")) == (
+        f"mqtt.password_env: the environment variable MQTT_PASSWORD is not set. {ENV_HINT}"
+    )
+    assert _message(Reference(password_env="MQTT_PASSWORD"), {"MQTT_PASSWORD": ""}) == (
+        f"mqtt.password_env: the environment variable MQTT_PASSWORD is empty. {ENV_HINT}"
+    )
+    assert _message(Reference(password_credential="mqtt-password")) == (
+        "mqtt.password_credential: systemd gave this process no credentials, so not mqtt-password either. "
+        f"{CREDENTIAL_HINT}"
+    )
+    assert _message(
+        Reference(password_credential="mqtt-password"), {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    ) == (
+        f"mqtt.password_credential: systemd gave this process no credential mqtt-password. {CREDENTIAL_HINT}"
+    )
+
+
+@pytest.mark.parametrize("password", ["hunter2", "Hunter2", "x\0y", "a" * 5000])
+def test_a_password_in_place_of_a_reference_is_not_shown(tmp_path: Path, password: str) -> None:
+    for reference in (Reference(password), Reference(None, password), Reference(None, None, password)):
+        for environment in ({}, {"CREDENTIALS_DIRECTORY": str(tmp_path)}):
+            assert password not in _message(reference, environment)
+
+
+def test_a_credential_lies_in_its_directory_only(tmp_path: Path) -> None:
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "other").write_text("hunter2")
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
+    assert "no credential" in _message(Reference(password_credential="../other"), environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("rtsp://u:p@h/x", "rtsp://***@h/x"),
+        ("rtsp://u@h", "rtsp://***@h"),
+        ("RTSPS://u:p@[::1]:554/x?a=1", "RTSPS://***@[::1]:554/x?a=1"),
+        ("rtsp://u:p%40ss@h/x", "rtsp://***@h/x"),
+        ("rtsp://u:p@ss@h/x", "rtsp://***@h/x"),
+        ("rtsp://u:p/ss@h/x", "rtsp://***@h/x"),
+        ("rtsp://u:p#s?s@h/x", "rtsp://***@h/x"),
+        ("rtsp://u:p ss@h/x", "rtsp://***@h/x"),
+        ("rtsp://u:p@ss ss@h/x", "rtsp://***@h/x"),
+        ("from rtsp://u:p@h/1 to mqtt://v:q@i:1, end", "from rtsp://***@h/1 to mqtt://***@i:1, end"),
+        ("rtsp://u:p@h/1,rtsp://v:q@i/2", "rtsp://***@h/1,rtsp://***@i/2"),
+        ("x?url=rtsp%3A%2F%2Fu%3Ap%40h%2F1", "x?url=rtsp%3A%2F%2F***@h%2F1"),
+        ("u:p@h/1", "***@h/1"),
+        ("http://h/v.cgi?user=a&pwd=secret&x=1", "http://h/v.cgi?user=a&pwd=***&x=1"),
+        ("rtspsrc user-pw=secret ! x", "rtspsrc user-pw=*** ! x"),
+        ('rtspsrc user-pw="my secret" ! x', "rtspsrc user-pw=*** ! x"),
+        ("first rtsp://u:p ss\nmail@h", "first rtsp://u:p ss\nmail@h"),
+    ],
+)
+def test_credentials_are_hidden(text: str, redacted: str) -> None:
+    assert redact_uri(text) == redacted
+    assert redact_uri(redacted) == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "rtsp://h:554/x",
+        "rtsp://h/1 640x480@30fps",
+        "rtsp://h/x failed, ask me@example.com",
+        "mqtt://[::1]:1883",
+        "at 12:30:00 there were 2 objects",
+        "cameras.door.password_file: the file does not exist",
+        "gst://videotestsrc ! video/x-raw(memory:NVMM),width=640 ! appsink",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact_uri(text) == text
+    assert not holds_userinfo(text)
+
+
+@given(
+    scheme=st.sampled_from(["rtsp", "rtsps", "http", "mqtt"]),
+    password=st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), min_size=4),
+    around=st.sampled_from(["{}", "cannot open {}: refused", "'{}'", "<{}>", "({})"]),
+)
+def test_no_password_survives(scheme: str, password: str, around: str) -> None:
+    canary = f"c4nary{password}c4nary"
+    text = around.format(f"{scheme}://user:{canary}@host:554/path")
+    redacted = redact_uri(text)
+    assert "c4nary" not in redacted or "://" in password
+    registry = SecretRegistry()
+    registry.add(canary)
+    assert canary not in registry.redact(f"the password {canary} was refused")
+
+
+def test_known_secrets_are_replaced_raw_and_encoded() -> None:
+    registry = SecretRegistry()
+    registry.add("p@s/s wörd")
+    registry.add("hunter2")
+    text = "hunter2 p@s/s wörd p%40s%2Fs%20w%C3%B6rd p%40s%2fs%20w%c3%b6rd p%40s%2Fs+w%C3%B6rd other"
+    assert registry.redact(text) == " ".join([HIDDEN] * 5 + ["other"])
+
+
+def test_a_secret_that_is_too_short_to_hide_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    registry = SecretRegistry()
+    registry.add("abc")
+    assert registry.redact("abcdef") == "abcdef"
+    assert caplog.messages == ["a password has fewer than 4 characters: it cannot be hidden in logs"]
+
+
+def test_log_records_are_redacted_with_their_exceptions(caplog: pytest.LogCaptureFixture) -> None:
+    registry = SecretRegistry()
+    registry.add("hunter2")
+    caplog.handler.addFilter(RedactingFilter(registry.redact))
+    logger = logging.getLogger("test")
+    logger.warning("%s said %d: %s", "rtsp://u:p@h", 401, "hunter2")
+    try:
+        raise ValueError("bad hunter2")
+    except ValueError:
+        logger.exception("failed", stack_info=True)
+    assert caplog.messages[0] == "rtsp://***@h said 401: ***"
+    assert "ValueError: bad ***" in caplog.text
+    assert "hunter2" not in "\n".join(line for line in caplog.text.splitlines() if "raise" not in line)
