@@ -28,7 +28,7 @@ from edge_app.ops.signals import stop_on_signals
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Detect, Street
-from edge_app.postprocess.heads.detect import choose_head
+from edge_app.postprocess.detect import create_head
 from edge_app.postprocess.postprocessor import Postprocessor
 from edge_app.preprocess.letterbox import CpuPreprocessor
 from edge_app.publish.payloads import CameraHealth, HealthSnapshot, NodeInfo
@@ -79,7 +79,7 @@ def open_detector(
     description = describe_model(model, path)
 
     def make_head(outputs: Sequence[TensorSpec], spec: InputSpec, labels: tuple[str, ...] | None) -> Head:
-        return choose_head(description.head, outputs, spec, labels, postprocess)
+        return create_head(description.head, outputs, spec, labels, postprocess)
 
     backend = OnnxRuntimeBackend(description, inference, CpuPreprocessor, make_head)
     backend.open()

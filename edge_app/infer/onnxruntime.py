@@ -55,6 +55,8 @@ class _CpuSlot:
 
     def __init__(self, tensor: NDArray[np.float32]) -> None:
         self.tensor = tensor
+        self.images = tuple(tensor)
+        """The same views every time: the preprocessor knows an output that it has filled before."""
 
 
 class _CpuPending:
@@ -191,7 +193,7 @@ class OnnxRuntimeBackend:
             raise BackendError("the backend is not open")
         started = time.perf_counter()
         try:
-            for image, frame in zip(slot.tensor, frames, strict=False):
+            for image, frame in zip(slot.images, frames, strict=False):
                 self._preprocessor.write(frame, image)
         except BaseException:
             self.release(slot)

@@ -141,7 +141,6 @@ class MqttSession:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_publish = self._on_publish
         return client
 
     def _serve(self, on_connected: Callable[[], None]) -> None:
@@ -197,7 +196,9 @@ class MqttSession:
         return True
 
     def _publish(self, message: Message) -> None:
-        properties = _properties(message.expiry_s) if self._version == "5" else None
+        properties = _packed(message.expiry_s) if self._version == "5" else None
+        if message.qos:
+            self._client.on_publish = self._on_publish
         info = self._client.publish(
             message.topic, message.payload, message.qos, message.retain, properties=properties
         )
@@ -252,6 +253,8 @@ class MqttSession:
         self, _client: paho.Client, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any
     ) -> None:
         message = self._awaiting.pop(mid, None)
+        if not self._awaiting:
+            self._client.on_publish = None  # for QoS 0 it would only cost: it says what `want_write` says
         if message is None:
             return
         if reason.is_failure and self._repeats.allows(f"{message.topic} {reason.value}"):
@@ -278,11 +281,20 @@ def _fault_of_the_traffic() -> Iterator[None]:
         raise StageFailedError("publish", error) from error
 
 
-@lru_cache(maxsize=16)
-def _properties(expiry_s: int | None) -> Properties:
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.PayloadFormatIndicator = 1
-    properties.ContentType = "application/json"
-    if expiry_s is not None:
-        properties.MessageExpiryInterval = expiry_s
-    return properties
+class _PackedProperties(Properties):
+    """What MQTT 5 says of a message beside its payload; packed once, which the library does for each message."""
+
+    def __init__(self, expiry_s: int | None) -> None:
+        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        self.PayloadFormatIndicator = 1
+        self.ContentType = "application/json"
+        if expiry_s is not None:
+            self.MessageExpiryInterval = expiry_s
+        object.__setattr__(self, "packed", super().pack())  # type: ignore[no-untyped-call]
+
+    def pack(self) -> bytes:
+        packed: bytes = vars(self)["packed"]
+        return packed
+
+
+_packed = lru_cache(maxsize=16)(_PackedProperties)

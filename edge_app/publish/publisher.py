@@ -119,6 +119,7 @@ class MqttPublisher(Traffic):
         Takes at most `timeout_s` plus a second; returns whether every state was confirmed.
         """
         self._stopping = True
+        self._health_due_s = 0.0  # the last counts
         if self._node_state is not NodeState.STOPPING:
             self.set_node_state(NodeState.STOPPING)
         self._connection.stop(timeout_s)

@@ -92,6 +92,10 @@ class FollowedCamera:
         self.reason: str | None = None
         self.messages = 0
         self.dropped_frames = 0
+        self.captured = 0
+        """Frames that the daemon took from the camera, as its newest health message tells."""
+        self.dropped_by_reason: dict[str, int] = {}
+        """Likewise; newer than these may be `dropped_frames`."""
         self.in_view: Counter[str] = Counter()
         """Objects in the newest frame, by label."""
         self.seen: Counter[str] = Counter()
@@ -124,6 +128,13 @@ class FollowedCamera:
         self._recent.append((now_s, latency_ms))
         self._first_s = now_s if self._first_s is None else self._first_s
         self._last_s = now_s
+
+    def take_health(self, payload: Payload) -> None:
+        """Take this camera's part of a health message. Raises KeyError or TypeError if it is not one."""
+        captured = int(payload["captured"])
+        dropped = {str(reason): int(count) for reason, count in dict(payload["dropped"]).items()}
+        self.captured, self.dropped_by_reason = captured, dropped
+        self.dropped_frames = max(self.dropped_frames, sum(dropped.values()))
 
     def view(self, now_s: float) -> CameraView:
         """Return what is known at monotonic time `now_s`; rate and latency over the window."""

@@ -119,21 +119,26 @@ class Subscriber(Traffic):
         """Return totals since the start, ready for JSON.
 
         `messages`, `fps` (messages a second of all cameras together), `latency_ms` {p50, p95} from capture
-        to arrival or None, `clocks_agree`, `dropped` (as the daemons tell), `gaps` (messages lost on the
-        way), `broken`, `objects` {label: count over all frames}, `backend`, `cameras` {node/camera: ...}.
+        to arrival or None, `clocks_agree`, `captured`, `dropped` and `dropped_by_reason` (as the daemons
+        tell), `gaps` (messages lost on the way), `broken`, `objects` {label: count over all frames},
+        `backend`, `cameras` {node/camera: ...}.
         """
         with self._lock:
             cameras = dict(sorted(self._cameras.items()))
             latency = percentiles([ms for camera in cameras.values() for ms in camera.latencies_ms])
             seen: Counter[str] = Counter()
+            reasons: Counter[str] = Counter()
             for camera in cameras.values():
                 seen.update(camera.seen)
+                reasons.update(camera.dropped_by_reason)
             return {
                 "messages": sum(camera.messages for camera in cameras.values()),
                 "fps": round(sum(camera.mean_fps() for camera in cameras.values()), 2),
                 "latency_ms": None if latency is None else asdict(latency),
                 "clocks_agree": all(camera.clocks_agree for camera in cameras.values()),
+                "captured": sum(camera.captured for camera in cameras.values()),
                 "dropped": sum(camera.dropped_frames for camera in cameras.values()),
+                "dropped_by_reason": dict(reasons.most_common()),
                 "gaps": sum(camera.sequence.missing for camera in cameras.values()),
                 "broken": self.broken,
                 "objects": dict(seen.most_common()),
@@ -143,13 +148,12 @@ class Subscriber(Traffic):
 
     def _take(self, address: Address, payload: Mapping[str, Any], received_at_ns: int) -> None:
         if address.camera_id is not None:
-            key = (address.node, address.camera_id)
-            camera = self._cameras.get(key) or FollowedCamera(self._window_s)
+            camera = self._camera(address.node, address.camera_id)
             if address.kind is Kind.DETECTIONS:
                 camera.take_detections(payload, received_at_ns, time.monotonic())
             else:
                 camera.take_status(payload)
-            self._cameras[key] = camera
+            self._cameras[address.node, address.camera_id] = camera
             return
         node = self._nodes.get(address.node, NodeView())
         if address.kind is Kind.NODE_STATUS:
@@ -158,7 +162,14 @@ class Subscriber(Traffic):
             node = node.after_info(payload)
         else:
             node = node.after_health(payload)
+            for camera_id, health in payload["cameras"].items():
+                camera = self._camera(address.node, camera_id)
+                camera.take_health(health)
+                self._cameras[address.node, camera_id] = camera
         self._nodes[address.node] = node
+
+    def _camera(self, node: str, camera_id: str) -> FollowedCamera:
+        return self._cameras.get((node, camera_id)) or FollowedCamera(self._window_s)
 
     def _forget(self, address: Address) -> None:
         """An empty retained message takes a node or camera away."""

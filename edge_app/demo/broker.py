@@ -1,0 +1,110 @@
+"""A broker for the demo: Mosquitto where it is installed, otherwise amqtt in a child process."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_app.errors import EdgeAppError
+
+START_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 3.0
+
+MOSQUITTO_CONFIG = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence false
+# Without it the broker gathers small messages for 10 to 50 ms (Nagle's algorithm).
+set_tcp_nodelay true
+log_type error
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoBroker:
+    """A broker that runs for us, on a loopback port of its own."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def uri(self) -> str:
+        """Where to connect."""
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """End the broker."""
+        end_process(self.process)
+
+
+def start_broker(folder: Path) -> DemoBroker:
+    """Start a broker on a free loopback port, with its files in `folder`.
+
+    Raises:
+        EdgeAppError: There is none to start, or it does not accept connections.
+    """
+    port = _free_port()
+    mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if mosquitto is not None:
+        name, command = "Mosquitto", [mosquitto, "-c", str(folder / "mosquitto.conf")]
+        (folder / "mosquitto.conf").write_text(MOSQUITTO_CONFIG.format(port=port))
+    elif importlib.util.find_spec("amqtt") is not None:
+        name, command = "amqtt", [sys.executable, "-m", "edge_app.demo.embedded_broker", str(port)]
+    else:
+        raise EdgeAppError(
+            "The demo needs an MQTT broker, and found none.",
+            hint="Install one: apt install mosquitto, or pip install 'edge-app[demo]'.",
+        )
+    log = folder / "broker.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    broker = DemoBroker(name, port, process)
+    _await_listening(broker, log)
+    return broker
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, then insist."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_listening(broker: DemoBroker, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while broker.process.poll() is None and time.monotonic() < deadline:
+        if _listens(broker.port):
+            return
+        time.sleep(0.05)
+    broker.stop()
+    last_words = log.read_text(errors="replace").strip().splitlines()[-3:]
+    raise EdgeAppError(
+        f"{broker.name} did not start on port {broker.port}: {' '.join(last_words) or 'it said nothing'}"
+    )
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
