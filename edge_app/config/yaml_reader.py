@@ -168,9 +168,8 @@ class _Composer:
         else:
             value = self._mapping(path)
         if getattr(event, "anchor", None) is not None:
-            self._refuse(
-                event, path, "anchors (&name) are not supported", "remove it and write the value out"
-            )
+            message, hint = "anchors (&name) are not supported", "remove it and write the value out"
+            self._report(_mark(event).line, path, message, hint)
         if getattr(event, "tag", None) is not None:
             return self._refuse(
                 event, path, "tags (!name) are not supported", "remove the tag, or quote the value"

@@ -64,6 +64,11 @@ cameras:
     assert str(error) == "\n".join(["f has 8 problems:", *map(str, error.problems)])
 
 
+@pytest.mark.parametrize("text", ["&a {mqt: 1}", "mqtt: &a {mqt: 1}", "mqtt: {mqt: &a 1}"])
+def test_an_anchor_hides_no_other_problem(text: str) -> None:
+    assert len(_refused(text).problems) == 2
+
+
 def test_a_flood_of_problems_is_cut() -> None:
     error = _refused("\n".join(f"k{number}: 1" for number in range(250)))
     assert len(error.problems) == 250
