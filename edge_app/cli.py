@@ -90,7 +90,7 @@ def check_config(config: ConfigPath) -> None:
 
     Exit status 78 when something is wrong.
     """
-    from edge_app.config import check_config as check
+    from edge_app.config.summary import check_config as check
 
     for line in check(config):
         typer.echo(line)
@@ -109,7 +109,7 @@ def init(
     full: Annotated[bool, typer.Option("--full", help="Write every key there is, with its default.")] = False,
 ) -> None:
     """Write a commented configuration to start from."""
-    from edge_app.config import write_starter_config
+    from edge_app.config.summary import write_starter_config
 
     write_starter_config(output, camera_uri=camera, full=full)
 
@@ -130,16 +130,71 @@ def watch(
     ] = None,
 ) -> None:
     """Show live what the daemons at a broker publish: cameras, rates, latency, objects, drops."""
+    from edge_app.config.models import SecretReference, TlsSection
+    from edge_app.config.secrets import resolve_password
     from edge_app.watch import watch as show
 
+    reference = SecretReference(password_file=str(password_file) if password_file else None)
     show(
         broker,
-        root=root,
-        seconds=seconds,
+        root,
+        seconds,
         username=username,
-        password_file=password_file,
-        ca_file=ca_file,
+        password=resolve_password(reference, "--"),
+        tls=TlsSection(ca_file=str(ca_file) if ca_file else None),
     )
+
+
+@app.command("eval")
+def evaluate(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Take model and thresholds from here.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="An .onnx file or the .yaml that describes one; overrides the configuration.",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Rendered scenes to evaluate on, first-last.")] = "0-49",
+    frames: Annotated[int, typer.Option(help="Frames of each scene.", min=1)] = 10,
+    size: Annotated[str, typer.Option(help="Size of the rendered frames.")] = "1280x720",
+    coco: Annotated[
+        Path | None,
+        typer.Option(help="COCO annotations (JSON) to evaluate on instead of scenes.", show_default=False),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the COCO images.", show_default=False)
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure a detector's average precision (COCO's definition) through the daemon's own stages."""
+    from edge_app.evaluate.command import run_evaluation
+
+    run_evaluation(
+        config, model=model, seeds=seeds, frames=frames, size=size, coco=coco, images=images, json_output=json
+    )
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to measure; nothing: list what there is.", show_default=False),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds in which the candidates take turns.", min=1, show_default=False)
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the results here as well.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure what this machine does, candidates side by side, medians of several rounds."""
+    from edge_app.bench.command import run_benchmarks
+
+    run_benchmarks(names or [], rounds=rounds, json_path=json)
 
 
 def main() -> NoReturn:

@@ -75,6 +75,7 @@ def measure(
     *,
     rounds: int,
     references: Sequence[str],
+    warm_up_rounds: int = WARM_UP_ROUNDS,
 ) -> BenchResult:
     """Time `ways` in turns: each round calls each way once, in an order of its own.
 
@@ -83,13 +84,14 @@ def measure(
         ways: Name to call. What a call returns is kept until the same way's next call, as a pipeline would.
         rounds: How often each is timed, after a few calls that are not.
         references: Names among which the fastest (by median) is the reference of the ratios.
+        warm_up_rounds: Rounds before those that count.
     """
     names = list(ways)
     order = Random(0)  # noqa: S311 - no secret: each way must meet every other one's caches
     times_ms: dict[str, list[float]] = {name: [] for name in names}
     held: dict[str, object] = {}
     with _no_collection():
-        for number in range(-WARM_UP_ROUNDS, rounds):
+        for number in range(-warm_up_rounds, rounds):
             for name in order.sample(names, len(names)):
                 started = time.perf_counter_ns()
                 held[name] = ways[name]()

@@ -1,0 +1,78 @@
+"""What `edge-app eval` does."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge_app.app import open_detector
+from edge_app.config.loader import load_config
+from edge_app.config.models import AppConfig
+from edge_app.errors import ConfigError
+from edge_app.evaluate.coco import CocoDataset
+from edge_app.evaluate.datasets import Dataset, SceneDataset
+from edge_app.evaluate.evaluation import evaluate, evaluation_settings
+
+
+def run_evaluation(
+    config_path: Path | None,
+    *,
+    model: str | None,
+    seeds: str,
+    frames: int,
+    size: str,
+    coco: Path | None,
+    images: Path | None,
+    json_output: bool,
+) -> None:
+    """Evaluate a model and print the figures.
+
+    Args:
+        config_path: Model and thresholds come from here; None: the defaults, which name the shipped model.
+        model: Overrides the model's path.
+        seeds: Scenes to evaluate on: `first-last`.
+        frames: Frames of each scene.
+        size: Of the rendered frames: `1280x720`.
+        coco: Annotations to evaluate on instead of scenes.
+        images: Folder of the annotated images; None: the folder of the annotations.
+        json_output: Print one JSON object on standard output; the table goes to standard error.
+
+    Raises:
+        ConfigError, ModelError, DatasetError: What is wrong, explained.
+    """
+    config = AppConfig() if config_path is None else load_config(config_path).config
+    first, last = _pair(seeds, r"(\d+)-(\d+)", "--seeds", "0-49")
+    width, height = _pair(size, r"(\d+)x(\d+)", "--size", "1280x720")
+    section = config.model if model is None else config.model.model_copy(update={"path": model})
+    detector = open_detector(section, config.inference, evaluation_settings(config.postprocess))
+    labels = detector.backend.model.labels
+    dataset: Dataset
+    if coco is not None:
+        dataset = CocoDataset(labels, coco, images or coco.parent)
+    else:
+        dataset = SceneDataset(
+            labels, seeds=range(first, last + 1), frames=frames, width=width, height=height
+        )
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("images", total=len(dataset))
+        report = evaluate(
+            detector.backend, detector.detect, dataset, lambda done, _total: bar.update(task, completed=done)
+        )
+    detector.backend.close()
+    (console if json_output else Console()).print(report.table(), highlight=False)
+    if json_output:
+        sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
+
+
+def _pair(text: str, pattern: str, option: str, example: str) -> tuple[int, int]:
+    found = re.fullmatch(pattern, text)
+    if found is None or (option == "--seeds" and int(found[2]) < int(found[1])) or "0x" in f"{text} ":
+        raise ConfigError(f"{option} is {text!r}", hint=f"Write it like {example}.")
+    return int(found[1]), int(found[2])
