@@ -23,7 +23,9 @@ from edge_app.errors import ConfigError
 _WIDTH = 110
 _COMMENT_COLUMN = 30
 _DEMO_CAMERA = "scene://street?seed=1&size=1280x720&fps=30"
-_SAFE_TEXT = re.compile(r"[A-Za-z/][A-Za-z0-9_./:?=&%+-]*[A-Za-z0-9_/]|[A-Za-z]")
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./:?=&%+-]*[A-Za-z0-9_/]|[A-Za-z]")
+_PLAIN_IN_BRACKETS = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+"""PyYAML takes a question mark or a colon inside of brackets for an indicator."""
 
 _HEADER = """\
 # The configuration of edge-app: every key there is, with its default.
@@ -104,15 +106,23 @@ def render_starter_config(camera_uri: str | None = None) -> str:
 
 def yaml_text(value: Any) -> str:
     """Return a value of the configuration as it is written on one line of YAML."""
+    return _text(value, _PLAIN)
+
+
+def _text(value: Any, plain: re.Pattern[str]) -> str:
     if isinstance(value, Enum):
-        return yaml_text(value.value)
+        return _text(value.value, plain)
     if isinstance(value, str):
-        plain = _SAFE_TEXT.fullmatch(value) and isinstance(resolve_scalar(value), str)
-        return value if plain else json.dumps(value, ensure_ascii=False)
+        is_plain = plain.fullmatch(value) and isinstance(resolve_scalar(value), str)
+        return value if is_plain else json.dumps(value, ensure_ascii=False)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{yaml_text(key)}: {yaml_text(item)}" for key, item in value.items()) + "}"
+        items = [
+            f"{_text(key, _PLAIN_IN_BRACKETS)}: {_text(item, _PLAIN_IN_BRACKETS)}"
+            for key, item in value.items()
+        ]
+        return f"{{{', '.join(items)}}}"
     if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(yaml_text(item) for item in value) + "]"
+        return f"[{', '.join(_text(item, _PLAIN_IN_BRACKETS) for item in value)}]"
     return json.dumps(value)
 
 

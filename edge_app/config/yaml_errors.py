@@ -52,7 +52,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     (
         r"flow sequence|flow mapping|flow node",
         "a [list] or {section} is opened here and not closed properly",
-        "separate its items by commas and close it with ] or }",
+        "separate its items by commas, close it with ] or }, and put text with ? or : in 'single quotes'",
     ),
     (
         r"expected <block end>, but found '<scalar>'",

@@ -156,7 +156,8 @@ LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
             b"a: [1, 2\nb: 3",
             (
                 "f:1: a [list] or {section} is opened here and not closed properly. "
-                "Hint: separate its items by commas and close it with ] or }"
+                "Hint: separate its items by commas, close it with ] or }, and put text with ? or : in "
+                "'single quotes'"
             ),
         ),
         (
