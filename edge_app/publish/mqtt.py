@@ -214,8 +214,10 @@ class MqttSession:
         deadline_s = time.monotonic() + FAREWELL_S
         if self._connected:
             self._client.disconnect()
+            poller = select.poll()
             while (sock := self._client.socket()) is not None and time.monotonic() < deadline_s:
-                select.select([], [sock], [], TICK_S)
+                poller.register(sock, select.POLLOUT)
+                poller.poll(TICK_S * 1000)
                 self._client.loop_write()
 
     def _close(self) -> None:
@@ -282,7 +284,7 @@ def _fault_of_the_traffic() -> Iterator[None]:
 
 
 class _PackedProperties(Properties):
-    """What MQTT 5 says of a message beside its payload; packed once, which the library does for each message."""
+    """What MQTT 5 says of a message beside its payload; packed once, not for each message."""
 
     def __init__(self, expiry_s: int | None) -> None:
         super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
