@@ -21,7 +21,7 @@ from edge_app.messages import Frame, PixelFormat
 Bytes = NDArray[np.uint8]
 
 REMEMBERED = 256
-"""Most image sizes and outputs remembered: far more than there are, unless a caller brings new ones always."""
+"""Most image sizes and outputs remembered: far more than there are, unless each frame brings new ones."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

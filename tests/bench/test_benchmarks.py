@@ -1,0 +1,73 @@
+"""Benchmarks run, agree with what they measure beside, and can be shown; their figures are not judged."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edge_app.bench.measure import BenchResult, BenchRow, measure
+from edge_app.messages import Candidates
+
+cv2 = pytest.importorskip("cv2")
+
+from edge_app.bench import letterbox, nms  # noqa: E402
+
+
+def test_every_way_is_timed_and_the_fastest_reference_is_1() -> None:
+    calls = {"slow": 0, "fast": 0}
+
+    def way(name: str, work: int) -> object:
+        calls[name] += 1
+        return sum(range(work))
+
+    result = measure(
+        "sums",
+        {"slow": lambda: way("slow", 100_000), "fast": lambda: way("fast", 10)},
+        rounds=5,
+        references=["slow", "fast"],
+    )
+    assert calls["slow"] == calls["fast"] >= 5
+    assert result.reference == "fast"
+    assert result.row("fast").ratio == 1
+    assert result.row("slow").ratio > 1
+    for row in result.rows:
+        assert 0 < row.p10_ms <= row.median_ms <= row.p90_ms
+    with pytest.raises(KeyError):
+        result.row("other")
+
+
+def test_a_result_is_a_table_and_json() -> None:
+    rows = (BenchRow("ours", 1.0, 0.5, 2.0, 0.9), BenchRow("theirs", 1.1, 0.6, 2.1, 1.0))
+    result = BenchResult("letterbox", "theirs", 10, rows, {"cpu": "any"})
+    assert "| ours   |     1.000 |    0.500 |    2.000 |  0.90 |" in result.table().splitlines()
+    assert json.loads(json.dumps(result.as_json()))["rows"][1]["name"] == "theirs"
+
+
+def test_letterbox_benchmark_leaves_opencv_as_it_was() -> None:
+    threads = cv2.getNumThreads()
+    result = letterbox.run(2, image_wh=(64, 36), size=32, threads=1)
+    assert result.reference == letterbox.FASTEST_KNOWN
+    assert {letterbox.OURS, letterbox.BLOB} < {row.name for row in result.rows}
+    assert cv2.getNumThreads() == threads
+
+
+@pytest.mark.parametrize("scene", nms.Scene)
+@pytest.mark.parametrize("boxes", [0, 20, 300])
+def test_the_ways_to_suppress_agree_on_what_is_measured(boxes: int, scene: nms.Scene) -> None:
+    result = nms.run(1, boxes=boxes, scene=scene)
+    assert result.reference != nms.OURS
+    output = nms.random_output(boxes, scene)[0]
+    found = np.flatnonzero(output[4:].max(axis=0) > nms.CONFIDENCE_THRESHOLD)
+    assert len(found) == boxes
+    centers, half = output[:2, found], output[2:4, found] / 2
+    candidates = Candidates(
+        np.concatenate([centers - half, centers + half]).T.copy(),
+        output[4:].max(axis=0)[found],
+        output[4:].argmax(axis=0)[found].astype(np.int32),
+    )
+    kept = nms.ours(candidates).tolist()
+    assert nms.full_matrix(candidates).tolist() == kept
+    assert nms.class_matrix(candidates).tolist() == kept
+    assert (len(kept) < boxes) == (scene is nms.Scene.PILED and boxes > 0)
