@@ -17,6 +17,7 @@ from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import InferenceSection, ModelSection, PostprocessSection
 from edge_app.config.resources import demo_description
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
+from edge_app.errors import EdgeAppError
 from edge_app.geometry import InputSpec
 from edge_app.infer.model import describe_model
 from edge_app.infer.onnxruntime import OnnxRuntimeBackend
@@ -141,17 +142,17 @@ class Application:
         logger.info("edge-app %s, node %s, %d cameras", __version__, self._node, len(self._live))
         self._publisher.start()
         self._watch.starting()
-        reason: str | None = "finished"
+        reason = "a failure"
         try:
             self._walk(stop)
-            reason = "stopped" if stop.is_set() else "finished"
-        except Exception as error:
-            reason = str(error)
+            reason = "asked to" if stop.is_set() else "every camera has ended"
+        except EdgeAppError as error:
+            reason = error.message
             raise
         finally:
             self._watch.stopping(reason)
             self._publisher.stop(PUBLISHER_STOP_S)
-            logger.info("stopped: %s", reason)
+        logger.info("stopped: %s", reason)
 
     def dropped_frames(self, camera_id: str) -> int:
         """Return how much of a camera went no further; asked by the publisher."""

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app.errors import EdgeAppError
+from edge_app.publish.broker import Protocol
+
+AUTO: Protocol = "auto"
+OLD: Protocol = "3.1.1"
+"""All that amqtt speaks; it does not even refuse version 5, but stays silent."""
 
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 3.0
@@ -32,6 +37,7 @@ class DemoBroker:
     """A broker that runs for us, on a loopback port of its own."""
 
     name: str
+    protocol: Protocol
     port: int
     process: subprocess.Popen[bytes]
 
@@ -54,10 +60,14 @@ def start_broker(folder: Path) -> DemoBroker:
     port = _free_port()
     mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if mosquitto is not None:
-        name, command = "Mosquitto", [mosquitto, "-c", str(folder / "mosquitto.conf")]
+        name, protocol, command = "Mosquitto", AUTO, [mosquitto, "-c", str(folder / "mosquitto.conf")]
         (folder / "mosquitto.conf").write_text(MOSQUITTO_CONFIG.format(port=port))
     elif importlib.util.find_spec("amqtt") is not None:
-        name, command = "amqtt", [sys.executable, "-m", "edge_app.demo.embedded_broker", str(port)]
+        name, protocol, command = (
+            "amqtt",
+            OLD,
+            [sys.executable, "-m", "edge_app.demo.embedded_broker", str(port)],
+        )
     else:
         raise EdgeAppError(
             "The demo needs an MQTT broker, and found none.",
@@ -66,7 +76,7 @@ def start_broker(folder: Path) -> DemoBroker:
     log = folder / "broker.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    broker = DemoBroker(name, port, process)
+    broker = DemoBroker(name, protocol, port, process)
     _await_listening(broker, log)
     return broker
 

@@ -32,7 +32,7 @@ START_TIMEOUT_S = 60.0
 CONFIG = """\
 node: {{name: {node}}}
 log: {{level: info}}
-mqtt: {{uri: "{broker}", root: {root}, health_interval_s: 1.0}}
+mqtt: {{uri: "{broker}", protocol: "{protocol}", root: {root}, health_interval_s: 1.0}}
 cameras:
 {cameras}"""
 
@@ -88,7 +88,7 @@ def _watch_daemon(
     with _running_broker(folder) as broker:
         console.print(f"broker    {broker.name} at {broker.uri} (for this demo only)")
         subscriber = Subscriber(
-            BrokerOptions(BrokerAddress.parse(broker.uri), watcher_client_id()),
+            BrokerOptions(BrokerAddress.parse(broker.uri), watcher_client_id(), protocol=broker.protocol),
             ROOT,
             on_detections=judge,
         )
@@ -117,7 +117,9 @@ def _running_daemon(
 ) -> Iterator[subprocess.Popen[bytes]]:
     config = folder / "edge.yaml"
     cameras = "".join(f'  {street.name}: {{uri: "{street.uri}"}}\n' for street in streets)
-    config.write_text(CONFIG.format(node=NODE, broker=broker.uri, root=ROOT, cameras=cameras))
+    config.write_text(
+        CONFIG.format(node=NODE, broker=broker.uri, protocol=broker.protocol, root=ROOT, cameras=cameras)
+    )
     console.print(
         f"daemon    edge-app run with {len(streets)} rendered {WIDTH}x{HEIGHT} cameras at {FPS} fps"
     )

@@ -157,7 +157,15 @@ class OnnxRuntimeBackend:
         self._input_name = name
         self._fixed_batch = shape[0]
         self._max_batch = self._fixed_batch or self._section.max_batch
-        self._outputs = [_tensor_spec(output) for output in self._session.get_outputs()]
+        slots = [
+            _CpuSlot(np.zeros(spec.shape(self._max_batch), np.float32)) for _ in range(self._section.slots)
+        ]
+        try:
+            trial, _ = self._run(slots[0].tensor, 1)
+        except BackendError as error:
+            raise ModelError(f"{self._description.path}: a trial run failed: {error.message}") from error
+        nodes = self._session.get_outputs()
+        self._outputs = [_tensor_spec(node, output) for node, output in zip(nodes, trial, strict=True)]
         labels = self._description.labels or self._labels_in_model()
         self._preprocessor = self._make_preprocessor(spec)
         self._head = self._make_head(self._outputs, spec, labels)
@@ -285,6 +293,8 @@ class OnnxRuntimeBackend:
         return tuple(str(value) for value in values)
 
 
-def _tensor_spec(node: onnxruntime.NodeArg) -> TensorSpec:
-    shape = tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in node.shape)
-    return TensorSpec(node.name, shape, np.dtype(DTYPES.get(node.type, np.int64)))
+def _tensor_spec(node: onnxruntime.NodeArg, trial: Tensor) -> TensorSpec:
+    """Describe an output; where the model leaves an axis behind the batch open, the trial run tells it."""
+    declared = [axis if isinstance(axis, int) and axis > 0 else None for axis in node.shape]
+    lengths = [axis or length for axis, length in zip(declared[1:], trial.shape[1:], strict=True)]
+    return TensorSpec(node.name, (*declared[:1], *lengths), trial.dtype)
