@@ -1,0 +1,51 @@
+"""Writing files so that a crash at any moment leaves the old content or the new, never a mixture."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def temporary_name(path: Path) -> Path:
+    """Return an unused name beside `path` that the store knows as temporary."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`, on the disk when this returns."""
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("xb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Move a finished file of the same file system to `target`, on the disk when this returns."""
+    descriptor = os.open(source, os.O_RDONLY)
+    try:
+        os.fchmod(descriptor, 0o644)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    source.replace(target)
+    sync_directory(target.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""One builder at a time: a lock between processes that says who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edge_app.engine.errors import StoreLockedError
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock: process id, program, and since when (ISO 8601, UTC)."""
+
+    pid: int
+    program: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.program}) since {self.since}"
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Return who wrote its name into the lock file; None if that cannot be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Holder(**json.loads(path.read_text()))
+    return None
+
+
+@contextmanager
+def hold(
+    path: Path, timeout_s: float | None = None, on_wait: Callable[[Holder | None], None] | None = None
+) -> Iterator[None]:
+    """Hold the lock file; the kernel frees it when the process ends, however it ends.
+
+    Args:
+        path: The lock file; created if absent, never deleted.
+        timeout_s: Seconds to wait for another holder; None for ever.
+        on_wait: Called once if there is another holder.
+
+    Raises:
+        StoreLockedError: It was not free within `timeout_s`.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        _acquire(descriptor, path, timeout_s, on_wait)
+        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        program = Path(sys.argv[0] or "python").name
+        name = json.dumps(asdict(Holder(os.getpid(), program, since))).encode()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, name, 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(
+    descriptor: int, path: Path, timeout_s: float | None, on_wait: Callable[[Holder | None], None] | None
+) -> None:
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if on_wait is not None and not told:
+                told = True
+                on_wait(holder_of(path))
+        else:
+            return
+        if deadline is not None and time.monotonic() >= deadline:
+            raise StoreLockedError(
+                f"{path.parent}: an engine is being built by {holder_of(path) or 'another process'}",
+                hint="Wait for it to finish, or end that process.",
+            )
+        time.sleep(POLL_S)
