@@ -17,6 +17,10 @@ UNKNOWN: Version = (12,)
 """The first version that nothing is known of."""
 
 
+STRONG_ONLY: Version = (11,)
+"""The first version in which every network is strongly typed."""
+
+
 class ApiRow(NamedTuple):
     """One attribute of the `tensorrt` module, as a path such as `Runtime.deserialize_cuda_engine`.
 
@@ -60,7 +64,80 @@ RUNTIME_API: tuple[ApiRow, ...] = (
 )
 """What loading and running an engine needs."""
 
-BUILDER_API: tuple[ApiRow, ...] = ()
+BUILDER_API: tuple[ApiRow, ...] = (
+    ApiRow("Builder", OLDEST, None, "building an engine"),
+    ApiRow("Builder.create_network", OLDEST, None, "building an engine"),
+    ApiRow("Builder.create_builder_config", OLDEST, None, "building an engine"),
+    ApiRow("Builder.create_optimization_profile", OLDEST, None, "the batch sizes an engine takes"),
+    ApiRow("Builder.build_serialized_network", OLDEST, None, "building an engine"),
+    ApiRow("Builder.num_DLA_cores", OLDEST, None, "refusing a DLA core that is not there"),
+    ApiRow("NetworkDefinitionCreationFlag.EXPLICIT_BATCH", OLDEST, STRONG_ONLY, "networks of version 8"),
+    ApiRow(
+        "NetworkDefinitionCreationFlag.STRONGLY_TYPED", (10,), None, "the graph's own types, from 10.12 on"
+    ),
+    ApiRow("INetworkDefinition.num_inputs", OLDEST, None, "the optimization profile"),
+    ApiRow("INetworkDefinition.get_input", OLDEST, None, "the optimization profile"),
+    ApiRow("INetworkDefinition.num_layers", OLDEST, None, "precision of layers"),
+    ApiRow("INetworkDefinition.get_layer", OLDEST, None, "precision of layers"),
+    ApiRow("ITensor.name", OLDEST, None, "the optimization profile"),
+    ApiRow("ITensor.shape", OLDEST, None, "the optimization profile"),
+    ApiRow("ITensor.dtype", OLDEST, None, "precision of layers"),
+    ApiRow("ITensor.is_shape_tensor", OLDEST, None, "precision of layers"),
+    ApiRow("ILayer.name", OLDEST, None, "which ONNX node a layer was made for"),
+    ApiRow("ILayer.metadata", OLDEST, None, "which ONNX node a layer was made for"),
+    ApiRow("ILayer.type", OLDEST, None, "precision of layers"),
+    ApiRow("ILayer.num_outputs", OLDEST, None, "precision of layers"),
+    ApiRow("ILayer.get_output", OLDEST, None, "precision of layers"),
+    ApiRow("ILayer.precision", OLDEST, STRONG_ONLY, "precision of layers where typing is weak"),
+    ApiRow("ILayer.set_output_type", OLDEST, STRONG_ONLY, "precision of layers where typing is weak"),
+    ApiRow("LayerType.CONSTANT", OLDEST, None, "layers without a precision"),
+    ApiRow("LayerType.SHAPE", OLDEST, None, "layers without a precision"),
+    ApiRow("LayerType.QUANTIZE", OLDEST, None, "layers without a precision"),
+    ApiRow("DataType.FLOAT", OLDEST, None, "precision of layers"),
+    ApiRow("DataType.HALF", OLDEST, None, "precision of layers"),
+    ApiRow("BuilderFlag.FP16", OLDEST, STRONG_ONLY, "FP16 where typing is weak"),
+    ApiRow("BuilderFlag.INT8", OLDEST, STRONG_ONLY, "INT8 where typing is weak"),
+    ApiRow(
+        "BuilderFlag.OBEY_PRECISION_CONSTRAINTS",
+        OLDEST,
+        STRONG_ONLY,
+        "precision of layers where typing is weak",
+    ),
+    ApiRow("BuilderFlag.TF32", OLDEST, None, "engine.tf32"),
+    ApiRow("BuilderFlag.GPU_FALLBACK", OLDEST, None, "layers that a DLA cannot run"),
+    ApiRow("BuilderFlag.VERSION_COMPATIBLE", OLDEST, None, "engine.version_compatible"),
+    ApiRow("HardwareCompatibilityLevel.NONE", OLDEST, None, "engine.hardware_compatibility"),
+    ApiRow("DeviceType.DLA", OLDEST, None, "engine.dla_core"),
+    ApiRow("MemoryPoolType.WORKSPACE", OLDEST, None, "the scratch memory of tactics"),
+    ApiRow("PreviewFeature.PROFILE_SHARING_0806", OLDEST, STRONG_ONLY, "several contexts on one profile"),
+    ApiRow("ProfilingVerbosity.DETAILED", OLDEST, None, "layer names in the engine"),
+    ApiRow("IBuilderConfig.set_flag", OLDEST, None, "building an engine"),
+    ApiRow("IBuilderConfig.clear_flag", OLDEST, None, "engine.tf32"),
+    ApiRow("IBuilderConfig.set_memory_pool_limit", OLDEST, None, "the scratch memory of tactics"),
+    ApiRow("IBuilderConfig.builder_optimization_level", OLDEST, None, "engine.optimization_level"),
+    ApiRow("IBuilderConfig.profiling_verbosity", OLDEST, None, "layer names in the engine"),
+    ApiRow("IBuilderConfig.hardware_compatibility_level", OLDEST, None, "engine.hardware_compatibility"),
+    ApiRow("IBuilderConfig.set_preview_feature", OLDEST, None, "several contexts on one profile"),
+    ApiRow("IBuilderConfig.default_device_type", OLDEST, None, "engine.dla_core"),
+    ApiRow("IBuilderConfig.DLA_core", OLDEST, None, "engine.dla_core"),
+    ApiRow("IBuilderConfig.add_optimization_profile", OLDEST, None, "the batch sizes an engine takes"),
+    ApiRow("IBuilderConfig.create_timing_cache", OLDEST, None, "quicker builds"),
+    ApiRow("IBuilderConfig.set_timing_cache", OLDEST, None, "quicker builds"),
+    ApiRow("IBuilderConfig.progress_monitor", (10,), None, "progress of a build"),
+    ApiRow("IProgressMonitor", (10,), None, "progress of a build"),
+    ApiRow("IOptimizationProfile.set_shape", OLDEST, None, "the batch sizes an engine takes"),
+    ApiRow("ITimingCache.serialize", OLDEST, None, "quicker builds"),
+    ApiRow("OnnxParser", OLDEST, None, "reading a model"),
+    ApiRow("OnnxParser.parse", OLDEST, None, "reading a model"),
+    ApiRow("OnnxParser.parse_from_file", OLDEST, None, "reading a model"),
+    ApiRow("OnnxParser.num_errors", OLDEST, None, "what is wrong with a model"),
+    ApiRow("OnnxParser.get_error", OLDEST, None, "what is wrong with a model"),
+    ApiRow("ParserError.code", OLDEST, None, "what is wrong with a model"),
+    ApiRow("ParserError.desc", OLDEST, None, "what is wrong with a model"),
+    ApiRow("ParserError.node", OLDEST, None, "which node is wrong"),
+    ApiRow("ParserError.node_name", (10,), None, "which node is wrong"),
+    ApiRow("ParserError.node_operator", (10,), None, "which node is wrong"),
+)
 """What building an engine needs."""
 
 TENSORRT_API = RUNTIME_API + BUILDER_API
