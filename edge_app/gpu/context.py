@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,7 @@ _lock = threading.Lock()
 class Gpu:
     """A GPU whose primary context is retained; `open_gpu` gives it.
 
-    The context stays retained until the process ends: PyCUDA can release it in the thread that retained
-    it only, and a second retain is free.
+    The context stays retained until the process ends, when the driver frees it.
     """
 
     def __init__(self, ordinal: int) -> None:
@@ -30,6 +30,9 @@ class Gpu:
             device = driver.Device(ordinal)
             self.name = str(device.name())
             self._context = device.retain_primary_context()
+        # PyCUDA's destructor detaches a primary context as if it had made it, which fails, and speaks of
+        # it on standard error. So it must never run.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
         self._thread = threading.local()
 
     @contextmanager
