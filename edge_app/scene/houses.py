@@ -117,7 +117,7 @@ def _front(rng: np.random.Generator, house: House, wall: Floats, light: Light, n
             _window(canvas, glowing, (left, max(top, 3), wide, tall), glass, frame, light, rng)
     canvas[: PIXELS_PER_M // 3] = wall * 0.7
     _ground_floor(canvas, glowing, wall, glass, light, rng)
-    lit = light.shade(canvas, np.broadcast_to(normal, canvas.shape))
+    lit = canvas * (light.shade(np.full(3, 100.0), normal) / 100.0)
     lit[glowing] = canvas[glowing]
     return np.clip(lit, 0, 255).astype(np.uint8)
 

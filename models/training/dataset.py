@@ -16,9 +16,12 @@ from edge_app.scene import StreetScene, Truth
 # Training never sees a seed below this; demo cameras and evaluation use small seeds.
 FIRST_TRAINING_SEED = 1_000_000
 PAD_VALUE = 114
-MOST_OBJECTS = 64
-FRAMES_A_SCENE = 10
-SIZES = ((1280, 720), (1280, 720), (1280, 720), (640, 360), (960, 540), (1920, 1080), (1024, 768), (640, 480), (720, 1280), (800, 800))  # fmt: skip
+MOST_OBJECTS = 48
+FRAMES_A_SCENE = 12
+SIZES = (
+    *((1280, 720),) * 7, *((640, 360),) * 2, *((960, 540),) * 2, (1920, 1080), (1024, 768), *((640, 480),) * 2,
+    (720, 1280), (800, 800),
+)  # fmt: skip
 
 
 def letterbox(
@@ -44,8 +47,9 @@ def spoil(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
         kernel[length // 2] = 1.0 / length
         image = cv2.filter2D(image, -1, kernel if rng.random() < 0.7 else kernel.T)
     if rng.random() < 0.1:
-        image = cv2.add(image.astype(np.int16), rng.normal(0, rng.uniform(2, 9), image.shape).astype(np.int16))
-        image = np.clip(image, 0, 255).astype(np.uint8)
+        cv2.setRNGSeed(int(rng.integers(2**31)))
+        noise = cv2.randn(np.empty(image.shape, np.int16), 0.0, rng.uniform(2.0, 9.0))
+        image = cv2.add(image, noise, dtype=cv2.CV_8U)
     if rng.random() < 0.3:
         quality = int(rng.integers(35, 95))
         encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]

@@ -96,15 +96,15 @@ class Detector(nn.Module):
         super().__init__()
         self.stem = Conv(3, 16, 3, 2)
         self.p2 = nn.Sequential(Conv(16, 32, 3, 2), Stage(32, 32, 1))
-        self.p3 = nn.Sequential(Conv(32, 64, 3, 2), Stage(64, 64, 2))
-        self.p4 = nn.Sequential(Conv(64, 128, 3, 2), Stage(128, 128, 2))
+        self.p3 = nn.Sequential(Conv(32, 96, 3, 2), Stage(96, 96, 2))
+        self.p4 = nn.Sequential(Conv(96, 128, 3, 2), Stage(128, 128, 2))
         self.p5 = nn.Sequential(Conv(128, 192, 3, 2), Stage(192, 192, 1), Pooling(192))
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
         self.lateral5, self.merge4 = Conv(192, 96), Stage(96 + 128, 128, 1)
-        self.lateral4, self.merge3 = Conv(128, 64), Stage(64 + 64, 64, 1)
-        self.down3, self.out4 = Conv(64, 64, 3, 2), Stage(64 + 64, 96, 1)
+        self.lateral4, self.merge3 = Conv(128, 96), Stage(96 + 96, 96, 1)
+        self.down3, self.out4 = Conv(96, 64, 3, 2), Stage(64 + 96, 96, 1)
         self.down4, self.out5 = Conv(96, 96, 3, 2), Stage(96 + 96, 128, 1)
-        self.heads = nn.ModuleList([Branch(64, 64, classes), Branch(96, 64, classes), Branch(128, 64, classes)])
+        self.heads = nn.ModuleList([Branch(96, 80, classes), Branch(96, 64, classes), Branch(128, 64, classes)])
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""

@@ -27,6 +27,7 @@ from losses import detection_loss
 from network import Detector, cells
 
 CLASSES = 6
+BOX_WEIGHT = 5.0
 
 
 def arguments() -> argparse.Namespace:
@@ -114,11 +115,10 @@ def augment(images: Tensor, boxes: Tensor, strength: float) -> tuple[Tensor, Ten
 def follow(average: nn.Module, network: nn.Module, step: int) -> None:
     """Moves the running average of the weights."""
     keep = 0.9996 * (1 - math.exp(-step / 800))
-    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(value, 1 - keep)
-        else:
-            mean.copy_(value)
+    means, values = average.state_dict().values(), network.state_dict().values()
+    pairs = [(mean, value) for mean, value in zip(means, values, strict=True) if mean.dtype.is_floating_point]
+    torch._foreach_lerp_([mean for mean, _ in pairs], [value for _, value in pairs], 1 - keep)
+
 
 
 def warm_up(
@@ -167,7 +167,8 @@ def main() -> None:
     while store.take() < options.first:
         time.sleep(0.5)
     print(f"{len(store.rows)} images after {time.monotonic() - began:.0f} s", flush=True)
-    began, step, told = time.monotonic(), 0, time.monotonic()
+    began = told = time.monotonic()
+    step = 0
     while (progress := (time.monotonic() - began) / options.seconds) < 1.0:
         rate = options.rate * min((step + 1) / 300, 1.0) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
@@ -178,7 +179,7 @@ def main() -> None:
         with torch.autocast(device.type, torch.bfloat16):
             raw = forward(images)
         class_loss, box_loss = loss_of(raw.float(), boxes, middles, strides)
-        (class_loss + 2.5 * box_loss).backward()
+        (class_loss + BOX_WEIGHT * box_loss).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
