@@ -81,8 +81,8 @@ def reference(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
     canvas[top : top + new_height, left : left + new_width] = bilinear(image, new_width, new_height)
     if spec.color is Color.RGB:
         canvas = canvas[..., ::-1]
-    values = (canvas * spec.scale - np.array(spec.mean)) / np.array(spec.std)
-    return values.transpose(2, 0, 1) if spec.layout is Layout.NCHW else values
+    values: NDArray[np.float64] = (canvas * spec.scale - np.array(spec.mean)) / np.array(spec.std)
+    return np.moveaxis(values, 2, 0) if spec.layout is Layout.NCHW else values
 
 
 def one_level(spec: InputSpec) -> float:
