@@ -145,7 +145,8 @@ def version_of(trt: Any) -> tuple[int, ...]:
     """Return the version of a TensorRT module as numbers; TensorRT-RTX counts as 11."""
     if not hasattr(trt.BuilderFlag, "FP16"):
         return (11,)
-    return tuple(int(part) for part in trt.__version__.split(".")[:3] if part.isdigit())
+    version: str = trt.__version__
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
 def is_strongly_typed(trt: Any) -> bool:

@@ -107,6 +107,13 @@ BUILDER_API: tuple[ApiRow, ...] = (
     ApiRow("BuilderFlag.GPU_FALLBACK", OLDEST, None, "layers that a DLA cannot run"),
     ApiRow("BuilderFlag.VERSION_COMPATIBLE", OLDEST, None, "engine.version_compatible"),
     ApiRow("HardwareCompatibilityLevel.NONE", OLDEST, None, "engine.hardware_compatibility"),
+    ApiRow("HardwareCompatibilityLevel.AMPERE_PLUS", OLDEST, None, "engine.hardware_compatibility"),
+    ApiRow(
+        "HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY",
+        (10, 12),
+        None,
+        "engine.hardware_compatibility",
+    ),
     ApiRow("DeviceType.DLA", OLDEST, None, "engine.dla_core"),
     ApiRow("MemoryPoolType.WORKSPACE", OLDEST, None, "the scratch memory of tactics"),
     ApiRow("PreviewFeature.PROFILE_SHARING_0806", OLDEST, STRONG_ONLY, "several contexts on one profile"),

@@ -10,6 +10,7 @@ import onnx
 import onnx.inliner
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx.shape_inference import infer_shapes
 
 from edge_app.engine.errors import BuildError
 
@@ -31,7 +32,7 @@ def load_model(path: Path) -> ModelProto:
         model = onnx.load_model(str(path))
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        model = infer_shapes(model, data_prop=True)
     except FileNotFoundError as error:
         raise BuildError(
             f"{path}: external data is missing: {error.filename or error}",

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 from onnx import ModelProto, NodeProto
+from onnx.shape_inference import infer_shapes
+from onnx.version_converter import convert_version
 
 from edge_app.engine.errors import BuildError
 from edge_app.engine.options import Precision
@@ -70,7 +71,7 @@ def _raise_opset(model: ModelProto) -> tuple[ModelProto, str | None]:
     if GraphIndex(model).opset >= HALF_QUANTIZE_OPSET:
         return model, None
     try:
-        raised = onnx.version_converter.convert_version(model, HALF_QUANTIZE_OPSET)
-        return onnx.shape_inference.infer_shapes(raised), None
+        raised = convert_version(model, HALF_QUANTIZE_OPSET)
+        return infer_shapes(raised), None
     except Exception as error:  # noqa: BLE001 - the converter raises whatever it meets; the old opset works too
         return model, f"stays at its opset, so Q/DQ has casts beside it: {str(error).splitlines()[0]}"
