@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from edge_app.errors import BackendError
-from edge_app.gpu.api_table import OLDEST, TENSORRT_API, UNKNOWN, Version, missing_rows
+from edge_app.gpu.api_table import OLDEST, RUNTIME_API, UNKNOWN, ApiRow, Version, missing_rows
 from edge_app.gpu.driver import platform_name
 
 logger = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ def load_tensorrt() -> Any:
     return tensorrt
 
 
-def check_version(tensorrt: Any) -> None:
-    """Check that the module has everything that its version must have.
+def check_version(tensorrt: Any, rows: tuple[ApiRow, ...] = RUNTIME_API) -> None:
+    """Check that the module has everything among `rows` that its version must have.
 
     Raises:
         BackendError: The version is too old, or an attribute is missing.
@@ -70,7 +70,7 @@ def check_version(tensorrt: Any) -> None:
         )
     if version >= UNKNOWN:
         logger.warning("TensorRT %s is newer than what edge-app was tested with", tensorrt.__version__)
-    missing = missing_rows(tensorrt, version, TENSORRT_API)
+    missing = missing_rows(tensorrt, version, rows)
     if missing:
         listed = ", ".join(f"{row.path} (for {row.used_for})" for row in missing)
         raise BackendError(f"TensorRT {tensorrt.__version__} lacks {listed}")

@@ -164,6 +164,8 @@ class TensorRtBackend:
         started = time.perf_counter()
         batch = max(len(frames), self._min_batch)
         try:
+            if not 1 <= len(frames) <= self._max_batch:
+                raise BackendError(f"a batch holds 1 to {self._max_batch} frames, found {len(frames)}")
             with self._using(slot):
                 image = slot.execution.inputs(batch)[self._input.name]
                 self._input.write(self._preprocessor, frames, image)

@@ -1,0 +1,310 @@
+"""The TensorRT backend on a real GPU, with small engines built on the spot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from edge_app.config.models import InferenceSection, ModelSection
+from edge_app.errors import BackendError, ModelError
+from edge_app.geometry import InputSpec
+from edge_app.gpu.context import Gpu
+from edge_app.gpu.resource import live_resources
+from edge_app.infer.model import describe_model
+from edge_app.infer.tensorrt import Plan, TensorRtBackend
+from edge_app.interfaces import Head, TensorMap, TensorSpec
+from edge_app.messages import Candidates, Frame
+from tests.gpu.plans import build_plan, write_plan
+from tests.gpu.requirements import require_gpu
+from tests.infer.conftest import MakeModel
+from tests.infer.test_onnxruntime import Lease, MeanHead, MeanPreprocessor, make_frame
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
+
+MIB = 2**20
+DEMO = Path(__file__).parents[2] / "models" / "demo.yaml"
+
+
+@pytest.fixture
+def gpu() -> Gpu:
+    return require_gpu()
+
+
+@pytest.fixture
+def average(gpu: Gpu, make_model: MakeModel) -> Path:
+    """A model that averages its image; its engine, for batches of 1 to 4, lies beside it."""
+    path = make_model()
+    plan = build_plan(path.read_bytes(), {"images": ((1, 3, 32, 48), (2, 3, 32, 48), (4, 3, 32, 48))})
+    write_plan(path.parent, plan)
+    return path
+
+
+def make_backend(model: Path, *, plan: Path | None = None, **section: object) -> TensorRtBackend:
+    def make_head(outputs: Sequence[TensorSpec], spec: InputSpec, labels: tuple[str, ...] | None) -> Head:
+        assert outputs[0].name == "output0"
+        return MeanHead()
+
+    return TensorRtBackend(
+        describe_model(ModelSection(), model),
+        Plan(plan or model.with_suffix(".engine"), "fp32", ("kept", "labels")),
+        InferenceSection.model_validate(section),
+        MeanPreprocessor,
+        make_head,
+    )
+
+
+def releases(frames: Sequence[Frame]) -> list[int]:
+    return [frame.lease.released for frame in frames if isinstance(frame.lease, Lease)]
+
+
+def run_batch(backend: TensorRtBackend, values: Sequence[int]) -> list[float]:
+    slot = backend.acquire(1)
+    assert slot is not None
+    frames = [make_frame(value) for value in values]
+    with backend.submit(slot, frames).result(30) as result:
+        assert result.timings.inference_ms > 0
+        assert releases(frames) == [1] * len(values)
+        return [float(candidates.confidence[0]) for candidates in result.candidates]
+
+
+def test_every_batch_size_runs(average: Path) -> None:
+    backend = make_backend(average, max_batch=4)
+    backend.open()
+    for values in ([7], [1, 2, 3], [10, 20, 30, 40], [5, 6]):
+        assert run_batch(backend, values) == values
+    backend.close()
+    backend.close()
+    assert live_resources() == {}
+
+
+def test_what_runs_is_told_openly(average: Path, gpu: Gpu) -> None:
+    backend = make_backend(average, max_batch=3)
+    backend.open()
+    assert f"on GPU 0 ({gpu.name}), fp32, batch 1 to 3, 2 slots" in backend.description
+    assert (backend.model.backend, backend.model.precision) == ("tensorrt", "fp32")
+    assert backend.model.labels == ("kept", "labels")
+    assert (backend.input_spec.width, backend.input_spec.height) == (48, 32)
+    backend.close()
+
+
+def test_an_engine_for_smaller_batches_says_so(average: Path, caplog: pytest.LogCaptureFixture) -> None:
+    backend = make_backend(average, max_batch=16)
+    backend.open()
+    assert backend.max_batch == 4
+    assert "the engine takes batches of up to 4, inference.max_batch is 16" in caplog.text
+    backend.close()
+
+
+def test_a_fixed_batch_is_filled_up(gpu: Gpu, make_model: MakeModel) -> None:
+    path = make_model((2, 3, 32, 48))
+    write_plan(path.parent, build_plan(path.read_bytes()))
+    backend = make_backend(path, slots=1)
+    backend.open()
+    assert backend.max_batch == 2
+    assert run_batch(backend, [9]) == [9.0]
+    assert run_batch(backend, [8, 7]) == [8.0, 7.0]
+    backend.close()
+
+
+def test_a_half_precision_input_is_fed(gpu: Gpu, make_model: MakeModel) -> None:
+    path = make_model((1, 3, 32, 48), dtype=TensorProto.FLOAT16)
+    write_plan(path.parent, build_plan(path.read_bytes(), fp16=True))
+    backend = make_backend(path, slots=1)
+    backend.open()
+    assert run_batch(backend, [9]) == [9.0]
+    backend.close()
+
+
+def test_a_feeder_and_a_postprocess_thread_share_the_slots(average: Path) -> None:
+    backend = make_backend(average, slots=2, max_batch=2)
+    backend.open()
+    found: list[float] = []
+    pending = []
+
+    def feed() -> None:
+        for value in (3, 5):
+            slot = backend.acquire(1)
+            assert slot is not None
+            pending.append(backend.submit(slot, [make_frame(value)]))
+        assert backend.acquire(0.01) is None
+
+    def finish() -> None:
+        for batch in pending:
+            with batch.result(30) as result:
+                found.append(float(result.candidates[0].confidence[0]))
+
+    for work in (feed, finish):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(60)
+    assert found == [3.0, 5.0]
+    assert backend.acquire(1) is not None
+    assert backend.acquire(1) is not None
+    backend.close()
+
+
+def test_results_outlive_slot_and_backend(average: Path) -> None:
+    backend = make_backend(average, slots=1)
+    backend.open()
+    slot = backend.acquire(1)
+    assert slot is not None
+    with backend.submit(slot, [make_frame(6)]).result(30) as result:
+        kept = result.candidates
+    assert run_batch(backend, [99]) == [99.0]
+    backend.close()
+    assert kept[0].confidence.tolist() == [6.0]
+
+
+def test_a_frame_that_cannot_be_taken_returns_slot_and_lease(average: Path) -> None:
+    backend = make_backend(average, slots=1)
+    backend.open()
+    slot = backend.acquire(1)
+    assert slot is not None
+    frame = make_frame(1, camera_id="broken")
+    with pytest.raises(ValueError, match="cannot take this frame"):
+        backend.submit(slot, [frame])
+    assert releases([frame]) == [1]
+    assert run_batch(backend, [4]) == [4.0]
+    backend.close()
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_a_batch_of_another_size_is_refused_and_the_slot_returned(average: Path, count: int) -> None:
+    backend = make_backend(average, slots=1, max_batch=4)
+    backend.open()
+    slot = backend.acquire(1)
+    assert slot is not None
+    frames = [make_frame(1) for _ in range(count)]
+    with pytest.raises(BackendError, match=f"a batch holds 1 to 4 frames, found {count}"):
+        backend.submit(slot, frames)
+    assert releases(frames) == [1] * count
+    assert backend.acquire(1) is slot
+    backend.close()
+
+
+def test_an_error_while_results_are_used_returns_the_slot(average: Path) -> None:
+    backend = make_backend(average, slots=1)
+    backend.open()
+    slot = backend.acquire(1)
+    assert slot is not None
+    with pytest.raises(ZeroDivisionError), backend.submit(slot, [make_frame(1)]).result(30):
+        raise ZeroDivisionError
+    assert backend.acquire(1) is slot
+    backend.close()
+
+
+def test_closing_ends_what_is_in_flight(average: Path) -> None:
+    backend = make_backend(average, slots=1)
+    backend.open()
+    slot = backend.acquire(1)
+    assert slot is not None
+    batch = backend.submit(slot, [make_frame(1)])
+    backend.close()
+    assert live_resources() == {}
+    with pytest.raises(BackendError, match="not open"), batch.result(1):
+        pytest.fail("there is no result")
+    with pytest.raises(BackendError, match="not open"):
+        backend.submit(slot, [make_frame(1)])
+
+
+def test_an_engine_that_cannot_be_loaded_leaves_nothing_behind(average: Path, tmp_path: Path) -> None:
+    backend = make_backend(average, plan=tmp_path / "absent.engine")
+    with pytest.raises(ModelError, match=r"absent\.engine: the engine cannot be read"):
+        backend.open()
+    backend.close()
+    assert live_resources() == {}
+
+
+def test_a_head_that_fails_at_warm_up_leaves_nothing_behind(average: Path) -> None:
+    backend = make_backend(average)
+    backend._make_head = lambda *_: FailingHead()
+    with pytest.raises(ZeroDivisionError):
+        backend.open()
+    assert live_resources() == {}
+
+
+class FailingHead(MeanHead):
+    def decode(self, outputs: TensorMap, batch: int) -> Sequence[Candidates]:
+        raise ZeroDivisionError
+
+
+def test_memory_returns_to_its_start_after_many_cycles(average: Path, gpu: Gpu) -> None:
+    def cycle() -> None:
+        backend = make_backend(average, slots=2)
+        backend.open()
+        assert run_batch(backend, [3, 4]) == [3.0, 4.0]
+        backend.close()
+
+    for _ in range(3):
+        cycle()
+    start_bytes = gpu.memory_bytes()[0]
+    for _ in range(50):
+        cycle()
+    assert abs(gpu.memory_bytes()[0] - start_bytes) <= MIB
+    assert live_resources() == {}
+
+
+class RawHead:
+    """Keeps a copy of the outputs."""
+
+    name = "raw"
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, NDArray[np.float32]] = {}
+
+    def decode(self, outputs: TensorMap, batch: int) -> Sequence[Candidates]:
+        self.outputs = {name: np.array(values) for name, values in outputs.items()}
+        empty = Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+        return [empty] * batch
+
+
+class NoisePreprocessor:
+    """Fills the input with noise that depends on the frame."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self.spec = spec
+
+    def write(self, frame: Frame, out: NDArray[np.float32]) -> None:
+        out[:] = np.random.default_rng(frame.info.frame_id).random(out.shape, np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_the_demo_model_gives_what_onnx_runtime_gives(gpu: Gpu, tmp_path: Path) -> None:
+    if not DEMO.exists():
+        pytest.skip("models/demo.yaml is not there")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    description = describe_model(ModelSection(), DEMO)
+    session = onnxruntime.InferenceSession(str(description.path), providers=["CPUExecutionProvider"])
+    (image,) = session.get_inputs()
+    sides = [side if isinstance(side, int) else 1 for side in image.shape[1:]]
+    ranges = {image.name: ((1, *sides), (1, *sides), (3, *sides))}
+    model = onnx.load(str(description.path)).SerializeToString()
+    plan = write_plan(tmp_path, build_plan(model, None if isinstance(image.shape[0], int) else ranges))
+    head = RawHead()
+    backend = TensorRtBackend(
+        description,
+        Plan(plan, "fp32"),
+        InferenceSection(slots=1, max_batch=3),
+        NoisePreprocessor,
+        lambda *_: head,
+    )
+    backend.open()
+    frames = [make_frame(number) for number in range(1, backend.max_batch + 1)]
+    slot = backend.acquire(1)
+    assert slot is not None
+    with backend.submit(slot, frames).result(60):
+        pass
+    backend.close()
+    noise = [np.random.default_rng(frame.info.frame_id).random(sides, np.float32) for frame in frames]
+    expected = session.run(None, {image.name: np.stack(noise)})
+    for node, values in zip(session.get_outputs(), expected, strict=True):
+        tolerance = 1e-3 * float(np.abs(values).max())
+        np.testing.assert_allclose(head.outputs[node.name], values, rtol=1e-3, atol=tolerance)
