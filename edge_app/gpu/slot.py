@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 
 FIRST_PAUSE_S = 50e-6
 LONGEST_PAUSE_S = 1e-3
+SETTLE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class ExecutionSlot(Resource):
         self._allocators: list[Any] = []
         self._views: dict[int, _BatchViews] = {}
         self._batch = 0
-        self._enqueued: _BatchViews | None = None
+        self._enqueued: Mapping[str, Tensor] | None = None
+        self._busy = False
         self._stream: Stream | None = None
         self._events: tuple[Event, Event] | None = None
         super().__init__()
@@ -84,8 +86,8 @@ class ExecutionSlot(Resource):
 
         Waits, should the GPU still use them after a batch that failed.
         """
-        if self._enqueued is not None:
-            self.settle(LONGEST_PAUSE_S)
+        if self._busy:
+            self.settle(SETTLE_TIMEOUT_S)
         if batch not in self._views:
             self._views[batch] = self._view_batch(batch)
         return self._views[batch].inputs
@@ -102,16 +104,16 @@ class ExecutionSlot(Resource):
         views = self._views[batch]
         self._set_batch(batch)
         with cuda_errors(f"a batch of {batch} cannot be enqueued"):
+            self._busy = True
             started.record(stream)
-            self._enqueued = views
             for name, host in views.inputs.items():
                 self._device[name].copy_from(host, stream)
             self._execute(stream, batch)
             for name, host in views.outputs.items():
                 self._device[name].copy_to(host, stream)
-            if self._growing:
-                self._enqueued = _BatchViews(views.inputs, {**views.outputs, **self._copy_grown(stream)})
+            outputs = {**views.outputs, **self._copy_grown(stream)} if self._growing else views.outputs
             done.record(stream)
+        self._enqueued = outputs
 
     def wait(self, timeout_s: float) -> tuple[Mapping[str, Tensor], float]:
         """Wait for the batch and return its outputs and the GPU's time for it in milliseconds.
@@ -133,7 +135,8 @@ class ExecutionSlot(Resource):
             # Sleeping, as a wait in CUDA has no timeout; by a quarter longer each time.
             time.sleep(pause_s)
             pause_s = min(1.25 * pause_s, LONGEST_PAUSE_S)
-        outputs, self._enqueued = self._enqueued.outputs, None
+        outputs, self._enqueued = self._enqueued, None
+        self._busy = False
         return outputs, done.ms_since(started)
 
     def settle(self, timeout_s: float) -> None:
@@ -144,6 +147,7 @@ class ExecutionSlot(Resource):
                 raise BackendError(f"the GPU still uses a slot after {timeout_s:.3g} s")
             time.sleep(LONGEST_PAUSE_S)
         self._enqueued = None
+        self._busy = False
 
     def drop_context(self) -> None:
         """Destroy the execution context: before its engine, which comes before the memory."""

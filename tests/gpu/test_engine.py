@@ -183,6 +183,8 @@ def test_an_enqueue_that_fails_is_named_and_the_slot_lives_on(
             patch.setattr(slot, "_context", Refusing(slot._context))
             with pytest.raises(BackendError, match="TensorRT failed to run a batch of 2: it gave no reason"):
                 run(slot, values)
+        with pytest.raises(BackendError, match="there is no batch in flight"):
+            slot.wait(1)
         np.testing.assert_array_equal(run(slot, values), 2 * values)
         engine.close()
 

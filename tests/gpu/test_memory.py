@@ -23,8 +23,9 @@ def test_the_device_is_described(gpu: Gpu) -> None:
     assert [int(part) for part in device.cuda.split(".")] >= [11, 0]
 
 
-def test_a_gpu_that_does_not_exist_is_named() -> None:
+def test_a_gpu_that_does_not_exist_is_named(gpu: Gpu) -> None:
     count = count_gpus()
+    assert gpu.ordinal < count
     for act in (open_gpu, describe_device):
         with pytest.raises(BackendError, match=f"there is no GPU {count}: this machine has {count}"):
             act(count)
