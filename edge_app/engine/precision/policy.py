@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from edge_app.engine.precision.graph import QUANTIZING_OPERATORS, GraphIndex
+from edge_app.engine.precision.graph import QUANTIZING_OPERATORS, SHAPE_READERS, GraphIndex
 
 OVERFLOW = "leaves the range of FP16 (65504)"
 ACCUMULATES = "adds many values up, and loses the small ones in FP16"
@@ -108,7 +108,8 @@ def decode_nodes(graph: GraphIndex) -> tuple[frozenset[str], frozenset[str]]:
             layers.add(node.name)
             continue
         decode.add(node.name)
-        waiting.extend(node.input)
+        if node.op_type not in SHAPE_READERS:
+            waiting.extend(node.input)
     return frozenset(decode), frozenset(layers)
 
 
