@@ -37,10 +37,11 @@ def naive(found: Arrays, iou_threshold: float) -> list[int]:
     xyxy, confidence, class_id = found
     threshold = np.float32(iou_threshold)
     kept: list[int] = []
-    for index in sorted(range(len(xyxy)), key=lambda i: (-confidence[i], i)):
+    numbers = [index for index in range(len(xyxy)) if not np.isnan(confidence[index])]
+    for index in sorted(numbers, key=lambda i: (-confidence[i], i)):
         x1, y1, x2, y2 = xyxy[index]
         area = (x2 - x1) * (y2 - y1)
-        if not (x2 > x1 and y2 > y1 and 0 < area < np.inf) or np.isnan(confidence[index]):
+        if not (x2 > x1 and y2 > y1 and 0 < area < np.inf):
             continue
         for other in kept:
             if class_id[other] != class_id[index]:
