@@ -211,6 +211,9 @@ class _Watch:
         if self._streaming_since_s is None:
             self._streaming_since_s = now_s
             self._connections += 1
+        elif not self._camera.live:
+            # The pictures of a folder may all differ in size; that is no news.
+            return
         width, height = attempt.size or (None, None)
         self.status = replace(
             self.status,

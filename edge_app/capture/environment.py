@@ -12,7 +12,7 @@ _VARIABLES = {
     # Their own messages may hold a camera's credentials; what people need to know is said by us.
     "OPENCV_LOG_LEVEL": "SILENT",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # AV_LOG_QUIET
-    # Otherwise OpenCV opens one FFmpeg capture at a time, and a silent camera holds up all others (since 4.8).
+    # Otherwise OpenCV (from 4.8) opens one FFmpeg capture at a time: a silent camera holds up all others.
     "OPENCV_FFMPEG_IS_THREAD_SAFE": "1",
 }
 

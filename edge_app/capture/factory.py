@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from edge_app.capture.attempt import Camera
 from edge_app.capture.credentials import Credentials
 from edge_app.capture.diagnosis import explain_device, explain_server
-from edge_app.capture.ffmpeg import READ_GRACE_S, file_opening, network_opening
+from edge_app.capture.ffmpeg import FFMPEG, READ_GRACE_S, file_opening, follows_size_changes, network_opening
 from edge_app.capture.gstreamer import available_elements, opencv_has_gstreamer, pipeline_opening
 from edge_app.capture.images import ImageSource, leads_to_images
 from edge_app.capture.opencv import Opening, VideoSource
@@ -40,6 +40,11 @@ def create_camera(camera_id: str, settings: CameraSection, password: str | None)
     pool = FramePool()
     source = create_source(camera_id, settings, password, pool)
     logger.info("camera %s: read through %s", camera_id, source.decoder)
+    if source.live and source.decoder == FFMPEG and not follows_size_changes():
+        logger.warning(
+            "camera %s: after a change of its resolution this OpenCV repeats an old picture; 4.14 does not",
+            camera_id,
+        )
     # Frames beyond max_fps are not seen from outside the source: silence may last as long as their interval.
     silence_s = 0.0 if settings.max_fps is None else 2 / settings.max_fps
     return Camera(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import lru_cache
 from urllib.parse import urlsplit
+
+import cv2
 
 from edge_app.capture.credentials import Credentials
 from edge_app.capture.diagnosis import explain_file, explain_server
@@ -14,6 +17,7 @@ from edge_app.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+FFMPEG = "ffmpeg"
 OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 READ_GRACE_S = 1.0
 """FFmpeg gives a hung read up this much after we did: before that, it would pass stale frames as new ones."""
@@ -27,7 +31,7 @@ def file_opening(uri: CameraUri, *, decoder_threads: int, paced: bool, loop: boo
         target=uri.location,
         api="CAP_FFMPEG",
         parameters=_parameters(_FILE_TIMEOUT_S, _FILE_TIMEOUT_S, decoder_threads),
-        decoder="ffmpeg",
+        decoder=FFMPEG,
         live=False,
         has_media_time=True,
         paced=paced,
@@ -56,7 +60,7 @@ def network_opening(
         target=credentials.url(uri.location),
         api="CAP_FFMPEG",
         parameters=_parameters(open_timeout_s, stall_s + READ_GRACE_S, decoder_threads),
-        decoder="ffmpeg",
+        decoder=FFMPEG,
         live=True,
         has_media_time=True,
         # The frames of an HLS segment arrive together; newest-wins would keep one of each segment.
@@ -65,6 +69,15 @@ def network_opening(
     )
 
 
+def follows_size_changes() -> bool:
+    """Whether this OpenCV notices when a stream changes its resolution.
+
+    Measured: 4.6 to 4.12 then repeat the last picture for ever; 4.14 and 5.0 scale to the first size.
+    """
+    return tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 14)
+
+
+@lru_cache
 def claim_transport(transport: str) -> None:
     """Have FFmpeg carry RTSP over `transport` (tcp or udp) and ask for the video track alone.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -111,6 +111,9 @@ class VideoSource:
         if not self._is_due(self._grabbed, deadline_s):
             return None
         grabbed, self._grabbed = self._grabbed, None
+        if self._opening.paced:
+            # It was there before its time; to everyone else it happens now.
+            grabbed = replace(grabbed, captured_ns=time.monotonic_ns(), captured_at_ns=time.time_ns())
         return self._retrieve(grabbed)
 
     def close(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+_JITTER_S = 0.01
+
 
 class RateLimit:
     """Lets at most `max_fps` frames a second through on average; None lets all through.
 
-    A frame may come a quarter of an interval early: a camera's jitter must not cost every second frame.
+    A frame may come a little early: a camera's jitter must not cost every second frame.
     """
 
     def __init__(self, max_fps: float | None) -> None:
@@ -18,7 +20,7 @@ class RateLimit:
         if self._interval_s is None:
             return True
         due_s = now_s if self._next_s is None else self._next_s
-        if now_s < due_s - self._interval_s / 4:
+        if now_s < due_s - min(_JITTER_S, self._interval_s / 4):
             return False
         # On time: keep to the grid, so that the average holds. Late: no credit for what never came.
         on_time = now_s - due_s < self._interval_s
