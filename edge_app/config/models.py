@@ -104,7 +104,7 @@ class InferenceSection(Section):
 class PostprocessSection(Section):
     """From the model's output to detections."""
 
-    confidence_threshold: Fraction = Field(0.25, description="Least confidence of a detection")
+    confidence_threshold: Fraction = Field(0.25, description="Detections are more confident than this")
     class_confidence: dict[str, Fraction] = Field(
         {}, description="Other thresholds by label, such as {dog: 0.5}"
     )
