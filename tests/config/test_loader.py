@@ -159,7 +159,7 @@ cameras:
     assert [camera.uri for camera in config.cameras.values()] == [
         f"{folder}/video/*.jpg",
         "/abs.mp4",
-        "/home/me/c.mp4",
+        "/home/user/c.mp4",
         "rtsp://h/x",
     ]
 
