@@ -131,7 +131,7 @@ postprocess:
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/home/user")
     folder = tmp_path / "etc"
     folder.mkdir()
     (folder / "net.onnx").touch()
