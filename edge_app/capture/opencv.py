@@ -94,6 +94,9 @@ class VideoSource:
         if not opened:
             capture.release()
             raise CaptureError(self._opening.explain())
+        if self._opening.api == "CAP_FFMPEG":
+            # 4.11 forgot that it is the default; GStreamer takes offence.
+            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         self._capture = capture
         self._frames = 0
         self._limit.reset()

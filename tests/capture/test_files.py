@@ -95,6 +95,7 @@ def test_a_held_frame_is_not_overwritten_by_later_ones(tmp_path: Path) -> None:
     source.close()
 
 
+@pytest.mark.skipif(cv2.__version__.startswith("4.6"), reason="OpenCV 4.6 turns the wrong way")
 def test_the_rotation_in_the_metadata_is_applied(tmp_path: Path) -> None:
     upright = np.zeros((240, 320, 3), np.uint8)
     upright[:, :160] = 255

@@ -15,6 +15,9 @@ from tests.capture.parts import SYSTEM_PYTHON, RtspServer
 
 pytestmark = pytest.mark.gstreamer
 REPOSITORY = Path(__file__).parents[2]
+NEEDED = ("pydantic>=2.6,<3", "PyYAML>=6.0")
+"""What the configuration needs; numpy comes with the system's OpenCV."""
+
 CANARY = 'c4n4ry p@ss"\\/w:rd%!'
 Start = Callable[..., RtspServer]
 Read = Callable[..., dict[str, Any]]
@@ -95,14 +98,14 @@ def system_python(pytestconfig: pytest.Config) -> str:
     folder = pytestconfig.cache.mkdir("system-site-packages")
     python = folder / "bin" / "python"
     ready = folder / "ready"
-    if not ready.exists():
+    if not ready.exists() or ready.read_text() != str(NEEDED):
         make = [SYSTEM_PYTHON, "-m", "venv", "--clear", "--system-site-packages", str(folder)]
-        install = [str(python), "-m", "pip", "install", "--quiet", "pydantic>=2.6,<3"]
+        install = [str(python), "-m", "pip", "install", "--quiet", *NEEDED]
         for command in (make, install):
             done = subprocess.run(command, capture_output=True, text=True, timeout=110)
             if done.returncode != 0:
                 pytest.skip(f"an environment with the system's OpenCV cannot be made: {done.stderr[-200:]}")
-        ready.touch()
+        ready.write_text(str(NEEDED))
     return str(python)
 
 

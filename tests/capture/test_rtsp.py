@@ -14,6 +14,7 @@ import pytest
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera, create_source
 from edge_app.capture.ffmpeg import OPTIONS_VARIABLE
+from edge_app.capture.gstreamer import opencv_has_gstreamer
 from edge_app.errors import CaptureError
 from edge_app.messages import CameraState
 from tests.capture.parts import RecordingObserver, RecordingSink, RtspServer, section
@@ -223,6 +224,7 @@ source.close()
 """
 
 
+@pytest.mark.skipif(opencv_has_gstreamer(), reason="GStreamer takes a transport for each camera")
 @pytest.mark.parametrize(("transport", "over_udp"), [("tcp", False), ("udp", True)])
 def test_the_transport_is_the_one_asked_for_and_one_for_all(
     rtsp_server: Start, transport: str, over_udp: bool
