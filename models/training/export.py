@@ -42,6 +42,8 @@ def export(network: Detector, size: int, path: Path) -> float:
     for key, value in {"names": names, "stride": 32, "task": "detect", "imgsz": [size, size], "license": "Apache-2.0"}.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, str(value)
+    for axis, length in enumerate((4 + len(LABELS), deployed.strides.numel()), start=1):
+        model.graph.output[0].type.tensor_type.shape.dim[axis].dim_value = length
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -83,10 +83,12 @@ class Branch(nn.Module):
         nn.init.constant_(self.sides.bias, 0.7)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, 4 + classes, H, W)."""
+        """(B, inputs, H, W) to (B, 4 + classes, H * W)."""
         stem = self.stem(features)
-        sides, classes = self.sides(self.box_tower(stem)), self.classes(self.class_tower(stem))
-        return torch.cat([sides, classes], 1)
+        both = torch.cat([self.sides(self.box_tower(stem)), self.classes(self.class_tower(stem))], 1)
+        # Whole numbers, so that the exported reshape is a constant.
+        channels, height, width = (int(length) for length in both.shape[1:])
+        return both.reshape(-1, channels, height * width)
 
 
 class Detector(nn.Module):
@@ -115,7 +117,7 @@ class Detector(nn.Module):
         fine = self.merge3(torch.cat([self.up(middle), fine], 1))
         middle = self.out4(torch.cat([self.down3(fine), middle], 1))
         coarse = self.out5(torch.cat([self.down4(middle), coarse], 1))
-        grids = [head(features).flatten(2) for head, features in zip(self.heads, (fine, middle, coarse), strict=True)]
+        grids = [head(features) for head, features in zip(self.heads, (fine, middle, coarse), strict=True)]
         return torch.cat(grids, 2)
 
 
