@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.engine.build_spec import BuildSpec
-from edge_app.engine.builder import WORKER_COMMAND, build
+from edge_app.engine.builder import WORKER_COMMAND, BuildResult, build
 from edge_app.engine.durable import temporary_name
 from edge_app.engine.errors import DamagedEngineError, RefusedEngineError
 from edge_app.engine.events import BuildEvent, EventKind, EventSink
@@ -140,16 +140,16 @@ def obtain_engine(
         EngineError: The model or the store cannot be used.
     """
     wanted = wanted_identity(workshop.store, request, workshop.device)
-    reasons: tuple[str, ...] = ("a new build was asked for",)
-    if not rebuild:
-        found, reasons = _find(workshop, request, wanted)
+    reasons: list[str] = ["a new build was asked for"] if rebuild else []
+    found = None if rebuild else _find(workshop, request, wanted, reasons)
+    if found is not None:
+        return found
+    with workshop.store.lock(on_wait=lambda holder: _tell_wait(workshop, holder)):
+        # Whoever held the lock may have built it.
+        found = None if rebuild else _find(workshop, request, wanted, reasons)
         if found is not None:
             return found
-    with workshop.store.lock(on_wait=lambda holder: _tell_wait(workshop, holder)):
-        if not rebuild:
-            found, reasons = _find(workshop, request, wanted)
-            if found is not None:
-                return found
+        reasons = list(dict.fromkeys(reasons)) or ["there is no engine of this model yet"]
         # Damaged files stay for people to look at.
         workshop.store.discard(workshop.store.leftovers(damaged=False))
         known = {} if rebuild else workshop.store.matching(wanted)
@@ -159,19 +159,22 @@ def obtain_engine(
         candidate = refused or known.get(EngineState.CANDIDATE)
         if candidate is None:
             candidate = _build(workshop, request, wanted, reasons)
-        return _judge(workshop, candidate, reasons, accept_refused=accept_refused)
+        return _judge(workshop, candidate, tuple(reasons), accept_refused=accept_refused)
 
 
 def _find(
-    workshop: Workshop, request: EngineRequest, wanted: EngineIdentity
-) -> tuple[ObtainedEngine | None, tuple[str, ...]]:
+    workshop: Workshop, request: EngineRequest, wanted: EngineIdentity, reasons: list[str]
+) -> ObtainedEngine | None:
+    """Return the engine if the store has it, or add to `reasons` why not."""
     lookup = workshop.store.find(request.name, wanted)
     if lookup.engine is None:
-        return None, lookup.reasons or ("there is no engine of this model yet",)
+        reasons.extend(lookup.reasons)
+        return None
     try:
-        return ObtainedEngine(lookup.engine, workshop.store.read(lookup.engine)), ()
+        return ObtainedEngine(lookup.engine, workshop.store.read(lookup.engine))
     except DamagedEngineError as error:
-        return None, (error.message,)
+        reasons.append(error.message)
+        return None
 
 
 def _build(
@@ -181,26 +184,34 @@ def _build(
     for reason in reasons:
         workshop.emit(BuildEvent(EventKind.NOTE, f"building {request.name}: {reason}"))
     plan = temporary_name(store.directory / "plan")
-    result = build(
-        _specify(workshop, request, wanted, plan),
-        workshop.limits,
-        workshop.emit,
-        free_device_bytes=workshop.free_device_bytes,
-        cancelled=workshop.cancelled,
-        command=workshop.command,
-    )
-    content = plan.read_bytes()
-    manifest = Manifest(
+    try:
+        result = build(
+            _specify(workshop, request, wanted, plan),
+            workshop.limits,
+            workshop.emit,
+            free_device_bytes=workshop.free_device_bytes,
+            cancelled=workshop.cancelled,
+            command=workshop.command,
+        )
+        manifest = _describe(request, wanted, result, plan.read_bytes(), reasons)
+        return store.put(plan, manifest)
+    finally:
+        plan.unlink(missing_ok=True)
+
+
+def _describe(
+    request: EngineRequest, wanted: EngineIdentity, result: BuildResult, plan: bytes, reasons: Sequence[str]
+) -> Manifest:
+    return Manifest(
         name=request.name,
         identity=wanted,
-        plan_sha256=hashlib.sha256(content).hexdigest(),
-        plan_bytes=len(content),
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        plan_bytes=len(plan),
         build_s=result.build_s,
         created_at=datetime.now(timezone.utc).isoformat(),
         serving=dict(request.serving),
         build={**asdict(result), "reasons": list(reasons), "notes": list(result.notes)},
     )
-    return store.put(plan, manifest)
 
 
 def _specify(workshop: Workshop, request: EngineRequest, wanted: EngineIdentity, plan: Path) -> BuildSpec:

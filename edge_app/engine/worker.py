@@ -146,7 +146,7 @@ def serve(arguments: list[str], load: Callable[[], Any], tune: Callable[[Any], N
         tune: See `run_build`.
     """
     spec = BuildSpec.read(Path(arguments[0]))
-    _die_with(spec.parent_pid)
+    die_with(spec.parent_pid)
     _be_first_victim()
     reporter = Reporter(_line_writer(_claim_stdout()))
     try:
@@ -170,7 +170,7 @@ def _fail(reporter: Reporter, error: EdgeAppError, kind: str, details: tuple[str
     reporter.done(EventKind.FAILED, message, data)
 
 
-def _die_with(parent_pid: int | None) -> None:
+def die_with(parent_pid: int | None) -> None:
     """Let the kernel end this process when the thread of the parent that started it ends."""
     if parent_pid is None:
         return

@@ -1,0 +1,67 @@
+"""The lock between processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_app.engine.errors import StoreLockedError
+from edge_app.engine.lock import Holder, hold, holder_of
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import sys
+from pathlib import Path
+from edge_app.engine.lock import hold
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_holder(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_who_holds_the_lock_is_told(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    told: list[Holder | None] = []
+    with start_holder(path) as process:
+        with (
+            pytest.raises(StoreLockedError, match=f"is being built by process {process.pid} "),
+            hold(path, timeout_s=0.3, on_wait=told.append),
+        ):
+            pytest.fail("two processes hold the lock")
+        assert [holder and holder.pid for holder in told] == [process.pid]
+        process.communicate("")
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with start_holder(path) as process:
+        process.send_signal(signal.SIGKILL)
+        with hold(path, timeout_s=20):
+            holder = holder_of(path)
+            assert holder is not None
+            assert holder.pid == os.getpid()
+        process.wait()
+
+
+def test_an_unreadable_name_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    path.write_bytes(b"\xff{")
+    assert holder_of(path) is None
+    with hold(path, timeout_s=0):
+        assert holder_of(path) is not None
