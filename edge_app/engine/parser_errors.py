@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,16 @@ def collect_faults(parser: Any, nodes: Sequence[NodeProto]) -> list[ParserFault]
         name, operator = _place(error, nodes)
         message = " ".join(str(error.desc()).split()) or f"error {error.code()}"
         faults.append(ParserFault(name, operator, message, _hint(f"{error.code()} {message}")))
-    return faults
+    told = {fault.node for fault in faults}
+    return faults + [fault for fault in _unknown_operators(parser, nodes) if fault.node not in told]
+
+
+def _unknown_operators(parser: Any, nodes: Sequence[NodeProto]) -> Iterator[ParserFault]:
+    """Yield what the parser would stop at later: before version 10 it ends at its first error."""
+    for node in nodes:
+        # Operators of other domains may be plugins, which only parsing can tell.
+        if node.domain in {"", "ai.onnx"} and not parser.supports_operator(node.op_type):
+            yield ParserFault(node.name, node.op_type, "unsupported operator", _hint("unsupported operator"))
 
 
 def _place(error: Any, nodes: Sequence[NodeProto]) -> tuple[str, str]:

@@ -139,6 +139,7 @@ BUILDER_API: tuple[ApiRow, ...] = (
     ApiRow("OnnxParser.parse_from_file", OLDEST, None, "reading a model"),
     ApiRow("OnnxParser.num_errors", OLDEST, None, "what is wrong with a model"),
     ApiRow("OnnxParser.get_error", OLDEST, None, "what is wrong with a model"),
+    ApiRow("OnnxParser.supports_operator", OLDEST, None, "which operators are not supported"),
     ApiRow("ParserError.code", OLDEST, None, "what is wrong with a model"),
     ApiRow("ParserError.desc", OLDEST, None, "what is wrong with a model"),
     ApiRow("ParserError.node", OLDEST, None, "which node is wrong"),

@@ -35,9 +35,9 @@ def test_before_version_10_the_log_tells(events: list[BuildEvent]) -> None:
 
 
 def test_errors_are_kept_and_want_of_memory_is_seen(events: list[BuildEvent]) -> None:
-    reporter = Reporter(events.append)
-    reporter.log("WARNING", "Skipping tactic 3 due to: out of memory")
-    assert not reporter.out_of_memory
+    left_out, reporter = Reporter(events.append), Reporter(events.append)
+    left_out.log("WARNING", "Skipping tactic 3 due to: out of memory")
+    assert not left_out.out_of_memory
     reporter.log("ERROR", "[resizingAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)")
     assert reporter.out_of_memory
     assert reporter.errors == ["[resizingAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)"]

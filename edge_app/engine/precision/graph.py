@@ -45,6 +45,8 @@ def load_model(path: Path) -> ModelProto:
             hint="Fetch or export it again; copy every file of the export beside it.",
             kind="parse",
         ) from error
+    if not model.graph.node:
+        raise BuildError(f"{path}: not a complete ONNX model: it has no operators", kind="parse")
     name_nodes(model.graph)
     _drop_unused_domains(model)
     return model

@@ -123,7 +123,6 @@ def quantize(
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
-                "MatMulConstBOnly": True,
                 # TensorRT 8 reads no INT8 weights, and quantises FP32 ones by their own Q/DQ pair.
                 "AddQDQPairToWeight": True,
                 "OpTypesToExcludeOutputQuantization": list(QUANTIZED_OPERATORS),
@@ -137,8 +136,14 @@ def quantize(
 
 
 def _excluded(graph: GraphIndex) -> set[str]:
+    """Return what is not quantised: the head's last layers, its decode, and products of two activations."""
     decode, last_layers = decode_nodes(graph)
-    return {node.name for node in graph.nodes if node.name in decode or node.name in last_layers}
+    products = {
+        node.name
+        for node in graph.nodes
+        if node.op_type in QUANTIZED_OPERATORS and graph.constant(node.input[1]) is None
+    }
+    return {*decode, *last_layers, *products}
 
 
 def _reader(graph: GraphIndex, tensors: NDArray[np.float32]) -> Any:

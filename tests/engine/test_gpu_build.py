@@ -1,0 +1,316 @@
+"""Builds on a real GPU with its TensorRT, and the engines against ONNX Runtime.
+
+EDGE_APP_TEST_ENGINES names a directory that keeps engines and timings between runs. Figures go to the log:
+run with `-o log_cli=true -o log_cli_level=INFO`.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_app.engine.device import this_device
+from edge_app.engine.errors import BuildError
+from edge_app.engine.events import BuildEvent, EventKind
+from edge_app.engine.obtain import (
+    CalibrationSet,
+    EngineRequest,
+    ObtainedEngine,
+    Workshop,
+    obtain_engine,
+)
+from edge_app.engine.options import BuildOptions, Precision, Profile
+from edge_app.engine.precision.quantize import collect_calibration
+from edge_app.engine.store import EngineStore, StoredEngine
+from edge_app.engine.verify import Boxes, Observation, VerifyReport, verify
+from edge_app.errors import ModelError
+from edge_app.geometry import InputSpec
+from edge_app.gpu.context import Gpu
+from edge_app.gpu.engine import LoadedEngine
+from edge_app.messages import Frame, FrameInfo
+from edge_app.postprocess.nms import non_max_suppression
+from edge_app.preprocess.letterbox import CpuPreprocessor
+from edge_app.scene import StreetScene
+from tests.engine.models import SIZE, detector, images, model_of, save, weights
+from tests.gpu.requirements import require_gpu
+
+pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.timeout(900)]
+
+logger = logging.getLogger(__name__)
+
+DEMO = Path(__file__).parents[2] / "models" / "demo.onnx"
+SIDE = 416
+LEAST_CONFIDENCE = 0.2
+BATCHES = (1, 3, 8)
+Pixels = NDArray[np.float32]
+Run = Callable[[Pixels], NDArray[np.float32]]
+"""From images (N, 3, H, W) to the model's output."""
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Gpu:
+    return require_gpu()
+
+
+@pytest.fixture(scope="module")
+def demo_store(gpu: Gpu, tmp_path_factory: pytest.TempPathFactory) -> EngineStore:
+    return EngineStore(os.environ.get("EDGE_APP_TEST_ENGINES") or tmp_path_factory.mktemp("engines", True))
+
+
+def pictures(seeds: range, count: int) -> Iterator[NDArray[np.uint8]]:
+    for seed in seeds:
+        scene = StreetScene(seed=seed, width=1280, height=720, fps=30)
+        for index in range(count):
+            yield scene.render(index * 40)
+
+
+def letterboxed(picture: NDArray[np.uint8]) -> Pixels:
+    height, width = picture.shape[:2]
+    out: Pixels = np.zeros((3, SIDE, SIDE), np.float32)
+    frame = Frame(FrameInfo("camera", 0, 0, 0, width, height), picture)
+    CpuPreprocessor(InputSpec(SIDE, SIDE)).write(frame, out)
+    return out
+
+
+def observe(run: Run) -> Callable[[Pixels], Observation]:
+    def on_image(image: Pixels) -> Observation:
+        raw = run(image[None])
+        confidences = raw[0, 4:]
+        confidence = confidences.max(axis=0)
+        kept = confidence > LEAST_CONFIDENCE
+        center, half = raw[0, :2, kept], raw[0, 2:4, kept] / 2
+        xyxy = np.concatenate([center - half, center + half], axis=1).astype(np.float32)
+        class_id = confidences.argmax(axis=0)[kept].astype(np.int32)
+        best = non_max_suppression(xyxy, confidence[kept], class_id, iou_threshold=0.7, max_detections=300)
+        return Observation({"output0": raw}, Boxes(xyxy[best], confidence[kept][best], class_id[best]))
+
+    return on_image
+
+
+def onnx_runtime(model: Path) -> Run:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {"images": batch})[0]
+
+
+@contextmanager
+def on_gpu(gpu: Gpu, plan: bytes, path: Path) -> Iterator[Run]:
+    with gpu.attach():
+        engine = LoadedEngine(gpu, plan, path)
+        slot = engine.add_slot({name: item.spec.shape for name, item in engine.inputs.items()}, max(BATCHES))
+
+        def run(batch: Pixels) -> NDArray[np.float32]:
+            slot.inputs(len(batch))["images"][:] = batch
+            slot.enqueue(len(batch))
+            outputs, _ = slot.wait(60)
+            return np.array(outputs["output0"])
+
+        try:
+            yield run
+        finally:
+            engine.close()
+
+
+def demo_request(precision: Precision, folder: Path) -> EngineRequest:
+    calibration = None
+    if precision is Precision.INT8:
+        path = folder / "frames.npy"
+        sha256 = collect_calibration(pictures(range(300, 332), 4), letterboxed, 128, path)
+        calibration = CalibrationSet(path, sha256)
+    profile, options = Profile(SIDE, SIDE, 1, 4, max(BATCHES)), BuildOptions(optimization_level=0)
+    return EngineRequest("demo", DEMO, precision, profile, options, calibration)
+
+
+def demo_workshop(gpu: Gpu, store: EngineStore, precision: Precision, events: list[BuildEvent]) -> Workshop:
+    reference = observe(onnx_runtime(DEMO))
+
+    def judge(engine: StoredEngine, plan: bytes) -> VerifyReport:
+        frames = [letterboxed(picture) for picture in pictures(range(400, 420), 3)]
+        with on_gpu(gpu, plan, engine.plan_path) as run:
+            report = verify(frames, reference, observe(run), precision)
+        logger.info("%s", report)
+        return report
+
+    free_bytes, _ = gpu.memory_bytes()
+    return Workshop(store, this_device(), judge, emit=events.append, free_device_bytes=free_bytes)
+
+
+@pytest.fixture(scope="module", params=list(Precision))
+def demo_engine(
+    request: pytest.FixtureRequest,
+    gpu: Gpu,
+    demo_store: EngineStore,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Precision, ObtainedEngine]:
+    precision: Precision = request.param
+    events: list[BuildEvent] = []
+    started = time.perf_counter()
+    obtained = obtain_engine(
+        demo_workshop(gpu, demo_store, precision, events),
+        demo_request(precision, tmp_path_factory.mktemp("calibration")),
+    )
+    logger.info("%s: %.1f s; %s", precision.value, time.perf_counter() - started, obtained.reasons or "found")
+    for event in events:
+        logger.info("%6.1f s %s %s", event.elapsed_s, event.percent or "", event.text)
+    return precision, obtained
+
+
+Demo = tuple[Precision, ObtainedEngine]
+
+
+def test_the_demo_model_is_built_and_verified(demo_engine: Demo) -> None:
+    precision, obtained = demo_engine
+    verification = obtained.engine.manifest.verification
+    assert verification is not None
+    assert verification["passed"] is True
+    assert verification["counted"] > 500
+    logger.info(
+        "%s: %d bytes, built in %.1f s", precision.value, len(obtained.plan), obtained.engine.manifest.build_s
+    )
+
+
+def test_every_batch_size_gives_each_image_its_own_result(gpu: Gpu, demo_engine: Demo) -> None:
+    precision, obtained = demo_engine
+    batch = np.stack([letterboxed(picture) for picture in pictures(range(500, 500 + max(BATCHES)), 1)])
+    with on_gpu(gpu, obtained.plan, obtained.engine.plan_path) as run:
+        alone = np.concatenate([run(batch[i : i + 1]) for i in range(len(batch))])
+        for size in BATCHES:
+            together = run(batch[:size])
+            assert together.shape[0] == size
+            np.testing.assert_allclose(together[:, 4:], alone[:size, 4:], atol=0.05)
+    expected = onnx_runtime(DEMO)(batch)
+    least = {Precision.FP32: 0.9999, Precision.FP16: 0.999, Precision.INT8: 0.98}[precision]
+    assert np.corrcoef(expected.ravel(), alone.ravel())[0, 1] > least
+
+
+def test_the_second_start_takes_the_engine(
+    gpu: Gpu, demo_store: EngineStore, demo_engine: Demo, tmp_path: Path
+) -> None:
+    precision, obtained = demo_engine
+    request = replace(demo_request(Precision.FP32, tmp_path), precision=precision)
+    started = time.perf_counter()
+    again = obtain_engine(demo_workshop(gpu, demo_store, precision, []), request)
+    found_s = time.perf_counter() - started
+    assert again.reasons == ()
+    assert again.plan == obtained.plan
+    with on_gpu(gpu, again.plan, again.engine.plan_path) as run:
+        run(np.zeros((1, 3, SIDE, SIDE), np.float32))
+        logger.info(
+            "%s: found in %.2f s, ready after %.2f s", precision.value, found_s, time.perf_counter() - started
+        )
+
+
+@pytest.fixture
+def small(gpu: Gpu, store: EngineStore, events: list[BuildEvent]) -> Workshop:
+    return Workshop(store, this_device(), None, emit=events.append, free_device_bytes=gpu.memory_bytes()[0])
+
+
+@pytest.fixture
+def small_request(model: Path) -> EngineRequest:
+    profile, options = Profile(SIZE, SIZE, 1, 3, 8), BuildOptions(optimization_level=0)
+    return EngineRequest("small", model, Precision.FP16, profile, options)
+
+
+def children() -> list[int]:
+    tasks = Path("/proc/self/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+
+def test_progress_is_told(small: Workshop, small_request: EngineRequest, events: list[BuildEvent]) -> None:
+    obtain_engine(small, small_request)
+    percents = [event.percent for event in events if event.percent is not None]
+    assert percents == sorted(percents)
+    assert any(10 < percent < 99 for percent in percents)
+    assert percents[-1] == 100
+
+
+def test_a_builder_killed_midway_leaves_the_old_engine(
+    gpu: Gpu, small: Workshop, small_request: EngineRequest
+) -> None:
+    first = obtain_engine(small, small_request)
+    save(detector(seed=5), small_request.model)
+
+    def kill_midway(event: BuildEvent) -> None:
+        if event.text == "building the engine":
+            for pid in children():
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(BuildError, match="SIGKILL"):
+        obtain_engine(replace(small, emit=kill_midway), small_request)
+    old = small.store.last_good("small", first.engine.manifest.identity)
+    assert old is not None
+    with on_gpu(gpu, small.store.read(old), old.plan_path) as run:
+        assert np.isfinite(run(images(3))).all()
+    assert "built from model" in obtain_engine(small, small_request).reasons[0]
+
+
+def test_a_corrupt_plan_is_built_again(gpu: Gpu, small: Workshop, small_request: EngineRequest) -> None:
+    first = obtain_engine(small, small_request)
+    content = bytearray(first.plan)
+    content[len(content) // 2] ^= 0xFF
+    first.engine.plan_path.write_bytes(content)
+    second = obtain_engine(small, small_request)
+    assert "not the plan that was built" in second.reasons[0]
+    with on_gpu(gpu, second.plan, second.engine.plan_path) as run:
+        assert np.isfinite(run(images(1))).all()
+
+
+@pytest.mark.parametrize(
+    "plan", [b"", b"no engine at all" * 64, DEMO.read_bytes()[:4096] if DEMO.exists() else b"x"]
+)
+def test_what_is_no_engine_is_told(gpu: Gpu, tmp_path: Path, plan: bytes) -> None:
+    with gpu.attach(), pytest.raises(ModelError, match="cannot load this engine"):
+        LoadedEngine(gpu, plan, tmp_path / "wrong.engine")
+
+
+def test_an_engine_of_another_tensorrt_is_built_again(small: Workshop, small_request: EngineRequest) -> None:
+    elsewhere = replace(small, device=replace(small.device, tensorrt="8.5.2"))
+    obtain_engine(elsewhere, small_request)
+    assert "built for TensorRT 8.5.2" in obtain_engine(small, small_request).reasons[0]
+
+
+def test_the_timing_cache_makes_the_next_build_faster(small: Workshop, small_request: EngineRequest) -> None:
+    first = obtain_engine(small, small_request)
+    second = obtain_engine(small, small_request, rebuild=True)
+    build_s = [engine.engine.manifest.build_s for engine in (first, second)]
+    logger.info("built in %.1f s, again with timings in %.1f s", *build_s)
+    assert small.store.timing_cache_path(small.device).stat().st_size > 0
+
+
+def test_unsupported_operators_are_told(small: Workshop, tmp_path: Path) -> None:
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Conv", ["images", "w"], ["a"], name="stem", pads=[1] * 4),
+        helper.make_node("Hardmax", ["a"], ["b"], name="hard"),
+        helper.make_node("Det", ["b"], ["out"], name="determinant"),
+    ]
+    output: tuple[str, list[Any]] = ("out", ["batch", 8])
+    path = save(model_of(nodes, [weights("w", (8, 3, 3, 3), 0)], output), tmp_path / "odd.onnx")
+    request = EngineRequest("odd", path, Precision.FP32, Profile(SIZE, SIZE))
+    with pytest.raises(BuildError, match="cannot read the model") as caught:
+        obtain_engine(small, request)
+    assert any("determinant" in line for line in caught.value.details)
+
+
+def test_the_daemon_lives_when_the_builder_crashes(
+    small: Workshop, small_request: EngineRequest, events: list[BuildEvent]
+) -> None:
+    def crash(event: BuildEvent) -> None:
+        events.append(event)
+        if event.kind is EventKind.PHASE and event.text == "building the engine":
+            for pid in children():
+                os.kill(pid, signal.SIGSEGV)
+
+    with pytest.raises(BuildError, match="SIGSEGV"):
+        obtain_engine(replace(small, emit=crash), small_request)
+    assert obtain_engine(small, small_request).plan
