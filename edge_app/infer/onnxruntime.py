@@ -10,10 +10,9 @@ import ast
 import logging
 import os
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
@@ -26,6 +25,7 @@ from edge_app.errors import BackendError, ModelError
 from edge_app.geometry import InputSpec
 from edge_app.infer.input_spec import resolve_input_spec
 from edge_app.infer.model import ModelDescription
+from edge_app.infer.worker import Worker
 from edge_app.interfaces import (
     BatchResult,
     BatchTimings,
@@ -48,6 +48,13 @@ HeadFactory = Callable[[Sequence[TensorSpec], InputSpec, "tuple[str, ...] | None
 """From the model's outputs, its input and its labels (if known) to the head that decodes them."""
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+PRECISIONS = {np.float32: "fp32", np.float16: "fp16"}
+
+CLOSE_TIMEOUT_S = 0.5
+"""Longest wait for a batch that runs: the street has waited for it before."""
+
+BatchOutput = tuple[list[Tensor], float]
+"""A batch's outputs, and how long inference took, in milliseconds."""
 
 
 class _CpuSlot:
@@ -66,7 +73,7 @@ class _CpuPending:
         self,
         backend: OnnxRuntimeBackend,
         slot: _CpuSlot,
-        future: Future[tuple[list[Tensor], float]],
+        future: Future[BatchOutput],
         count: int,
         preprocess_ms: float,
     ) -> None:
@@ -115,8 +122,7 @@ class OnnxRuntimeBackend:
         self._make_head = make_head
         self._threads = section.threads or len(os.sched_getaffinity(0))
         self._free: queue.SimpleQueue[_CpuSlot] = queue.SimpleQueue()
-        self._worker: ThreadPoolExecutor | None = None
-        self._closing = threading.Lock()
+        self._worker: Worker[BatchOutput] | None = None
 
     @property
     def model(self) -> ModelInfo:
@@ -140,7 +146,8 @@ class OnnxRuntimeBackend:
 
         spinning = "on" if self._section.spinning else "off"
         return (
-            f"ONNX Runtime {onnxruntime.__version__} on the CPU, fp32, {self._threads} threads, "
+            f"ONNX Runtime {onnxruntime.__version__} on the CPU, {PRECISIONS[self._dtype]}, "
+            f"{self._threads} threads, "
             f"spinning {spinning}, batch 1 to {self._max_batch}, {self._section.slots} slots"
         )
 
@@ -174,16 +181,10 @@ class OnnxRuntimeBackend:
             sha256=self._description.sha256,
             labels=labels or (),
             backend="onnxruntime",
-            precision="fp32",
+            precision=PRECISIONS[self._dtype],
         )
-        slots = [
-            _CpuSlot(np.zeros(spec.shape(self._max_batch), np.float32)) for _ in range(self._section.slots)
-        ]
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
-        try:
-            self.decode(self._run(slots[0].tensor, 1)[0], 1)
-        except BackendError as error:
-            raise ModelError(f"{self._description.path}: a trial run failed: {error.message}") from error
+        self.decode(trial, 1)
+        self._worker = Worker("onnxruntime")
         for slot in slots:
             self._free.put(slot)
 
@@ -197,21 +198,21 @@ class OnnxRuntimeBackend:
     def submit(self, slot: Slot, frames: Sequence[Frame]) -> Pending:
         """Letterbox the frames into the slot, return their leases, and let the worker run the batch."""
         slot = cast("_CpuSlot", slot)
-        if self._worker is None:
-            raise BackendError("the backend is not open")
-        started = time.perf_counter()
+        count, started = len(frames), time.perf_counter()
         try:
+            if self._worker is None:
+                raise BackendError("the backend is not open")
             for image, frame in zip(slot.images, frames, strict=False):
                 self._preprocessor.write(frame, image)
+            preprocess_ms = (time.perf_counter() - started) * 1e3
+            future = self._worker.submit(lambda: self._run(slot.tensor, count))
         except BaseException:
             self.release(slot)
             raise
         finally:
             for frame in frames:
                 frame.release()
-        preprocess_ms = (time.perf_counter() - started) * 1e3
-        future = self._worker.submit(self._run, slot.tensor, len(frames))
-        return _CpuPending(self, slot, future, len(frames), preprocess_ms)
+        return _CpuPending(self, slot, future, count, preprocess_ms)
 
     def release(self, slot: Slot) -> None:
         """Give back a slot."""
@@ -223,13 +224,11 @@ class OnnxRuntimeBackend:
         return self._head.decode(named, count)
 
     def close(self) -> None:
-        """Finish what is in flight. Idempotent."""
-        with self._closing:
-            worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.shutdown(wait=True)
+        """Finish what is in flight, unless it takes longer than half a second. Idempotent."""
+        if self._worker is not None and not self._worker.close(CLOSE_TIMEOUT_S):
+            logger.warning("a batch is still running, and is left behind")
 
-    def _run(self, tensor: NDArray[np.float32], count: int) -> tuple[list[Tensor], float]:
+    def _run(self, tensor: NDArray[np.float32], count: int) -> BatchOutput:
         # A model with a fixed batch gets all of its slot; what lies behind `count` is not decoded.
         batch = tensor if self._fixed_batch else tensor[:count]
         started = time.perf_counter()

@@ -123,6 +123,8 @@ def test_a_half_precision_input_is_fed(make_model: MakeModel) -> None:
     backend, _ = make_backend(make_model(dtype=TensorProto.FLOAT16))
     backend.open()
     assert run_batch(backend, [make_frame(9)]) == [9.0]
+    assert backend.model.precision == "fp16"
+    assert "on the CPU, fp16" in backend.description
     backend.close()
 
 
@@ -219,5 +221,16 @@ def test_submitting_to_a_closed_backend_is_an_error(make_model: MakeModel) -> No
     slot = backend.acquire(1)
     assert slot is not None
     backend.close()
+    frame = make_frame(1)
     with pytest.raises(BackendError, match="not open"):
-        backend.submit(slot, [make_frame(1)])
+        backend.submit(slot, [frame])
+    assert isinstance(frame.lease, Lease)
+    assert frame.lease.released == 1
+    assert backend.acquire(0) is not None
+
+
+def test_opening_runs_the_model_once(make_model: MakeModel) -> None:
+    backend, head = make_backend(make_model(), max_batch=4)
+    backend.open()
+    assert head.shapes == [(1, 3, 1, 1)]
+    backend.close()
