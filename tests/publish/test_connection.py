@@ -192,7 +192,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
     authority = ("-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority")
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-days", "2", *authority)
+    # Python 3.13 wants authorities to say what their key is for.
+    use = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-days", "2", *authority, *use)
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "csr", "-subj", "/CN=x")
     (folder / "extensions").write_text("subjectAltName=DNS:localhost")
     signed_by = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions")
