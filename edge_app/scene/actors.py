@@ -9,17 +9,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.scene import figures
+from edge_app.scene.bicycles import bicycle, wheel_rims
 from edge_app.scene.camera import NEAR_M, Camera, Floats
+from edge_app.scene.coachwork import Vehicle
+from edge_app.scene.dogs import Dog, trotting
 from edge_app.scene.drawing import Drawing, Glow, extent, fixed, mesh_polygons, place, shade_mesh
-from edge_app.scene.figures import Flesh, Person
+from edge_app.scene.flesh import Flesh, project
 from edge_app.scene.layout import Street
 from edge_app.scene.light import Light
+from edge_app.scene.people import Person, riding, walking
 from edge_app.scene.traffic import BICYCLE, DOG, PERSON, Cyclist, Posed
-from edge_app.scene.vehicles import Vehicle
 
 LAMP_COLOUR = (150.0, 205.0, 230.0)
 CACHED_COLOURS = 512
+FIGURE_RADIUS_M = 1.4
+FAR_SHARE = 0.04  # of the focal length in pixels, in metres along the street: where fingers are too small
 RUBBER = np.array((30.0, 29.0, 29.0))
 NOWHERE = np.zeros(4)
 _TURN = np.linspace(0.0, 2.0 * np.pi, 8, endpoint=False)
@@ -39,39 +43,46 @@ class Artist:
         """The drawings of all that can be in sight: two for a cyclist, one for anything else."""
         drawings: list[Drawing] = []
         jointed: list[tuple[Drawing, Flesh, Posed]] = []
-        for group, posed in enumerate(everyone):
-            body = posed.body
-            radius = body.radius_m if isinstance(body, Vehicle) else 1.4
-            if not self._camera.sees((posed.x, posed.y, 1.0), radius):
-                continue
-            if isinstance(body, Vehicle):
-                drawings += self._vehicle(body, posed)
-                continue
-            order, (near, away) = self._street.order(posed.x, posed.y), self._side(posed)
-            if isinstance(body, Cyclist):
-                bike = figures.bicycle(body.paint, posed.phase * 0.4)
-                jointed.append((Drawing(order, BICYCLE, [], [], NOWHERE, group), bike, posed))
-                order = (*order[:2], order[2] + 1e-3)
-                if body.rides:
-                    rider = figures.riding(body.person, posed.phase * 0.4, near, away)
-                    jointed.append((Drawing(order, PERSON, [], [], NOWHERE, group), rider, posed))
-                continue
-            if isinstance(body, Person):
-                far = abs(posed.x) > 0.04 * self._camera.focal_px
-                flesh = figures.walking(body, posed.phase, posed.stride, near, away, far)
+        places = np.array([(posed.x, posed.y, 1.0) for posed in everyone]).reshape(-1, 3)
+        radii = np.array(
+            [p.body.radius_m if isinstance(p.body, Vehicle) else FIGURE_RADIUS_M for p in everyone]
+        )
+        for group in np.flatnonzero(self._camera.sees(places, radii)).tolist():
+            posed = everyone[group]
+            if isinstance(posed.body, Vehicle):
+                drawings += self._vehicle(posed.body, posed)
+            elif isinstance(posed.body, Cyclist):
+                jointed += self._cyclist(posed.body, posed, group)
             else:
-                flesh = figures.trotting(body, posed.phase, posed.stride, near, away)
-            jointed.append((Drawing(order, posed.class_id, [], [], NOWHERE), flesh, posed))
+                jointed.append(self._walker(posed.body, posed))
         self._flesh_out(jointed)
         return drawings + [drawing for drawing, _, _ in jointed]
+
+    def _walker(self, body: Person | Dog, posed: Posed) -> tuple[Drawing, Flesh, Posed]:
+        near, away = self._side(posed)
+        if isinstance(body, Person):
+            far = abs(posed.x) > FAR_SHARE * self._camera.focal_px
+            flesh = walking(body, posed.phase, posed.stride, near, away, far)
+        else:
+            flesh = trotting(body, posed.phase, posed.stride, near, away)
+        order = self._street.order(posed.x, posed.y)
+        return Drawing(order, posed.class_id, [], [], NOWHERE), flesh, posed
+
+    def _cyclist(self, body: Cyclist, posed: Posed, group: int) -> list[tuple[Drawing, Flesh, Posed]]:
+        order, pedal = self._street.order(posed.x, posed.y), posed.phase * 0.4
+        bike = Drawing(order, BICYCLE, [], [], NOWHERE, group)
+        parts = [(bike, bicycle(body.paint, pedal), posed)]
+        if body.rides:
+            above = (order[0], order[1], order[2] + 1e-3)
+            rider = Drawing(above, PERSON, [], [], NOWHERE, group)
+            parts.append((rider, riding(body.person, pedal, *self._side(posed)), posed))
+        return parts
 
     def _flesh_out(self, jointed: Sequence[tuple[Drawing, Flesh, Posed]]) -> None:
         """Fills in polygons, boxes, wheels and shadows."""
         positions = np.array([(posed.x, posed.y, 0.0) for _, _, posed in jointed]).reshape(-1, 3)
         headings = np.array([posed.heading for _, _, posed in jointed])
-        shapes = figures.project(
-            [flesh for _, flesh, _ in jointed], positions, headings, self._camera, self._light
-        )
+        shapes = project([flesh for _, flesh, _ in jointed], positions, headings, self._camera, self._light)
         shadows = self._shadows([posed for _, _, posed in jointed], positions)
         for (drawing, _, posed), shape, shadow in zip(jointed, shapes, shadows, strict=True):
             drawing.polygons, drawing.colours, drawing.xyxy = shape.polygons, shape.colours, shape.xyxy
@@ -81,7 +92,7 @@ class Artist:
 
     def _add_wheels(self, drawing: Drawing, posed: Posed) -> None:
         position = np.array([posed.x, posed.y, 0.0])
-        rims = figures.wheel_rims(self._camera, position, posed.heading)
+        rims = wheel_rims(self._camera, position, posed.heading)
         distance = max(float(self._camera.axes[2] @ (position - self._camera.position)), 1.0)
         thick = max(round(0.055 * self._camera.focal_px / distance), 1)
         shade = self._light.fade(self._light.soft(RUBBER), distance).tolist()
@@ -122,13 +133,12 @@ class Artist:
             if view[number, 2] > 2.0:
                 size = scale[number] * (0.5 if towards else 0.28)
                 colour = LAMP_COLOUR if towards else (20.0, 16.0, 120.0)
-                tint = tuple(channel * strength for channel in colour)
-                drawing.glows.append(Glow(*image[number], size, size, (tint[0], tint[1], tint[2])))
+                drawing.glows.append(Glow.at(image[number], size, size, np.array(colour) * strength))
         if view[2, 2] > 3.0:
             reach = scale[2] * 3.4
             flat = max(self._camera.position[2] / view[2, 2], 0.12)
-            pool = tuple(channel * 0.42 * strength for channel in LAMP_COLOUR)
-            drawing.pools.append(Glow(*image[2], reach, reach * flat, (pool[0], pool[1], pool[2])))
+            pool = np.array(LAMP_COLOUR) * 0.42 * strength
+            drawing.pools.append(Glow.at(image[2], reach, reach * flat, pool))
 
     def _side(self, posed: Posed) -> tuple[float, bool]:
         """Which side of a body the camera sees (+1 left, -1 right), and whether it sees the back."""

@@ -133,9 +133,8 @@ def _texture_ground(
     )
     sharp = np.clip(14.0 / depth, 0.0, 1.0).astype(np.float32)
     grain = rng.normal(0.0, 1.0, (256, 256)).astype(np.float32)
-    stains = cv2.resize(
-        rng.normal(0.0, 1.0, (16, 16)).astype(np.float32), (256, 256), interpolation=cv2.INTER_CUBIC
-    )
+    coarse = rng.normal(0.0, 1.0, (16, 16)).astype(np.float32)
+    stains = np.asarray(cv2.resize(coarse, (256, 256), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
     relief = _tiled(grain, x * 24.0, y * 24.0) * (0.035 * sharp)
     relief += _tiled(stains, x * 10.0, y * 14.0) * 0.035
     pavement = (y < street.road_y[-1] - 0.25) | (y > street.road_y[1] + 0.25)

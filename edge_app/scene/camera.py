@@ -44,7 +44,7 @@ class Camera:
         return view
 
     def to_image(self, view: Floats) -> Floats:
-        """Camera-axes points (..., 3) as image pixels (..., 2); points nearer than NEAR_M are pulled out to it."""
+        """Camera-axes points (..., 3) as image pixels (..., 2); nearer points are pulled out to NEAR_M."""
         depth = np.maximum(view[..., 2:], NEAR_M)
         image: Floats = view[..., :2] * (self.focal_px / depth)
         image += (self.width * 0.5, self.height * 0.5)
@@ -60,19 +60,17 @@ class Camera:
         forward = self.axes[2]
         return float(self.height * 0.5 + self.focal_px * forward[2] / math.hypot(forward[0], forward[1]))
 
-    def sees(self, point: tuple[float, float, float], radius_m: float) -> bool:
-        """Whether a ball of that radius around a world point can touch the image."""
-        x, y, z = (float(here - there) for here, there in zip(point, self.position, strict=True))
-        right, down, forward = (axis[0] * x + axis[1] * y + axis[2] * z for axis in self.axes.tolist())
-        if forward < NEAR_M - radius_m:
-            return False
-        reach = max(forward, 0.0) / self.focal_px * 0.5
-        slack = radius_m * 1.6
-        return abs(right) < reach * self.width + slack and abs(down) < reach * self.height + slack
+    def sees(self, points: Floats, radii_m: Floats) -> NDArray[np.bool_]:
+        """Whether balls of those radii (N,) around world points (N, 3) can touch the image."""
+        right, down, forward = self.to_view(points).T
+        reach, slack = np.maximum(forward, 0.0) / self.focal_px * 0.5, radii_m * 1.6
+        wide = np.abs(right) < reach * self.width + slack
+        tall = np.abs(down) < reach * self.height + slack
+        return np.asarray(wide & tall & (forward >= NEAR_M - radii_m))
 
 
 def clip(camera: Camera, polygon: Floats) -> Floats:
-    """The part of a convex polygon (N, 3) in camera axes that lies before the camera and not far beyond the image.
+    """The part of a convex polygon (N, 3) in camera axes before the camera and not far beyond the image.
 
     Sutherland-Hodgman. It keeps projected coordinates within the 16 bits that OpenCV fills polygons with.
     """

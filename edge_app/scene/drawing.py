@@ -31,6 +31,13 @@ class Glow:
     radius_y: float
     colour: Colour
 
+    @classmethod
+    def at(cls, middle: Floats, radius_x: float, radius_y: float, colour: Floats) -> Glow:
+        """From arrays: the middle (2,) and the BGR colour (3,)."""
+        x, y = middle.tolist()
+        blue, green, red = colour.tolist()
+        return cls(x, y, float(radius_x), float(radius_y), (blue, green, red))
+
 
 @dataclass(slots=True, eq=False)
 class Drawing:
@@ -162,7 +169,7 @@ def mesh_polygons(
     if distance > 0.03 * camera.focal_px:
         faces, shown = faces[~mesh.detail], shown[~mesh.detail]
     corners = view[faces]
-    # A face looks at the camera when the camera (the origin) is on the outer side of its plane: a . (b x c) < 0.
+    # A face looks at the camera, which is the origin, when a . (b x c) < 0.
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     volume = a[:, 0] * (b[:, 1] * c[:, 2] - b[:, 2] * c[:, 1])
     volume += a[:, 1] * (b[:, 2] * c[:, 0] - b[:, 0] * c[:, 2])
@@ -186,7 +193,7 @@ _CAPS = np.stack([np.cos(_ARC), np.sin(_ARC)], axis=-1)
 
 
 def capsules(starts: Floats, ends: Floats, start_radii: Floats, end_radii: Floats) -> Floats:
-    """Outlines (N, 12, 2) of thick lines with round ends between image points (N, 2); radii (N,) in pixels."""
+    """Outlines (N, 12, 2) of round-ended thick lines between image points (N, 2); radii (N,) in pixels."""
     along = ends - starts
     length = np.hypot(along[:, 0], along[:, 1])[:, None]
     unit = np.where(length > 1e-6, along / np.maximum(length, 1e-6), [1.0, 0.0])

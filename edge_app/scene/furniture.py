@@ -7,15 +7,18 @@ import math
 import numpy as np
 
 from edge_app.scene.actors import Artist
+from edge_app.scene.bicycles import BIKE_PAINTS
 from edge_app.scene.camera import NEAR_M, Camera, Floats
 from edge_app.scene.drawing import Drawing, Glow
-from edge_app.scene.figures import BIKE_PAINTS, Flesh, make_person, project
+from edge_app.scene.flesh import Flesh, project
 from edge_app.scene.layout import FAR_X_M, Street, Strip
 from edge_app.scene.light import Light
+from edge_app.scene.people import make_person
 from edge_app.scene.traffic import BICYCLE, CAR, TRUCK, Cyclist, Posed
 from edge_app.scene.vehicles import make_car, make_truck
 
 METAL = np.array((96.0, 98.0, 98.0))
+TREES_FROM_M, BICYCLES_FROM_M = 10.0, 6.0  # nearer ones would fill the picture
 DARK_METAL = np.array((52.0, 54.0, 54.0))
 
 
@@ -28,14 +31,12 @@ def furnish(
         if strip.kind == "kerb":
             drawings += _kerbside(rng, camera, street, light, strip, artist)
         elif strip.kind == "parking":
-            drawings += _parked(rng, street, strip, light, artist)
+            drawings += _parked(rng, street, strip, artist)
     drawings.sort(key=lambda drawing: drawing.order)
     return drawings
 
 
-def _parked(
-    rng: np.random.Generator, street: Street, strip: Strip, light: Light, artist: Artist
-) -> list[Drawing]:
+def _parked(rng: np.random.Generator, street: Street, strip: Strip, artist: Artist) -> list[Drawing]:
     drawings: list[Drawing] = []
     fill, heading = rng.uniform(0.3, 0.8), 0.0 if strip.direction > 0 else math.pi
     for x in np.arange(-9.0, 100.0, 6.4):
@@ -57,43 +58,59 @@ def _kerbside(
     drawings: list[Drawing] = []
     trees, posts = rng.uniform(0.0, 0.6), rng.uniform(18.0, 30.0)
     next_post = rng.uniform(2.0, posts)
-    side = 1 if strip.middle > 0 else -1
+    side, crossing = 1 if strip.middle > 0 else -1, street.crossing_x
     for x in np.arange(3.0, FAR_X_M["kerb"], 3.2):
-        if street.crossing_x is not None and abs(x - street.crossing_x) < 3.4:
+        if crossing is not None and abs(x - crossing) < 3.4:
             continue
         where = np.array([x + rng.uniform(-0.5, 0.5), strip.middle, 0.0])
         if x >= next_post:
             next_post = x + posts
-            parts, glow = _lamp_post(side, light)
-        elif rng.random() < trees * 0.5:
-            if x < 10.0:
-                continue
-            parts, glow = _tree(rng), None
-        elif rng.random() < 0.34:
-            parts, glow = _small_thing(rng), None
-        elif rng.random() < 0.14:
-            bike = Cyclist(make_person(rng), BIKE_PAINTS[rng.integers(len(BIKE_PAINTS))], rides=False)
-            posed = Posed(bike, BICYCLE, where[0], where[1], float(rng.choice([0.0, math.pi])) + 0.15)
-            if x > 6.0:
-                parked = next(iter(artist.draw([posed])), None)
-                if parked is not None:
-                    parked.group = -1
-                    drawings.append(parked)
-            continue
+            drawings += _stand(*_lamp_post(side, light), where, camera, street, light)
         else:
-            continue
-        drawings += _stand(parts, where, camera, street, light, glow)
-    if street.crossing_x is not None:
-        for offset in (-3.6, 3.6):
-            where = np.array([street.crossing_x + offset, strip.middle, 0.0])
-            drawings += _stand(_traffic_light(), where, camera, street, light, None)
+            drawings += _something(rng, trees, where, camera, street, light, artist, float(x))
+    for offset in (-3.6, 3.6) if crossing is not None else ():
+        where = np.array([(crossing or 0.0) + offset, strip.middle, 0.0])
+        drawings += _stand(_traffic_light(), None, where, camera, street, light)
+    return drawings
+
+
+def _something(
+    rng: np.random.Generator,
+    trees: float,
+    where: Floats,
+    camera: Camera,
+    street: Street,
+    light: Light,
+    artist: Artist,
+    x: float,
+) -> list[Drawing]:
+    """A tree, a small thing, a parked bicycle or nothing."""
+    if rng.random() < trees * 0.5:
+        return _stand(_tree(rng), None, where, camera, street, light) if x >= TREES_FROM_M else []
+    if rng.random() < 0.34:
+        return _stand(_small_thing(rng), None, where, camera, street, light)
+    if rng.random() < 0.14:
+        bicycle = _parked_bicycle(rng, where, artist)
+        return bicycle if x > BICYCLES_FROM_M else []
+    return []
+
+
+def _parked_bicycle(rng: np.random.Generator, where: Floats, artist: Artist) -> list[Drawing]:
+    bike = Cyclist(make_person(rng), BIKE_PAINTS[rng.integers(len(BIKE_PAINTS))], rides=False)
+    heading = float(rng.choice([0.0, math.pi])) + 0.15
+    drawings = artist.draw([Posed(bike, BICYCLE, where[0], where[1], heading)])
+    for drawing in drawings:
+        drawing.group = -1
     return drawings
 
 
 def _stand(
-    flesh: Flesh, where: Floats, camera: Camera, street: Street, light: Light, glow: Floats | None
+    flesh: Flesh, glow: Floats | None, where: Floats, camera: Camera, street: Street, light: Light
 ) -> list[Drawing]:
-    if camera.to_view(where)[2] < 2.5 or not camera.sees((where[0], where[1], 2.5), 4.0):
+    if (
+        camera.to_view(where)[2] < 2.5
+        or not camera.sees(where[None] + (0.0, 0.0, 2.5), np.array([4.0])).any()
+    ):
         return []
     (shape,) = project([flesh], where[None], np.zeros(1), camera, light)
     drawing = Drawing(street.order(where[0], where[1]), None, shape.polygons, shape.colours, shape.xyxy)
@@ -107,7 +124,7 @@ def _stand(
                 size = radius * camera.focal_px / view[2]
                 tint = np.array((130.0, 196.0, 236.0)) * strength * light.lamps
                 target = drawing.glows if flat == 1.0 else drawing.pools
-                target.append(Glow(*camera.to_image(view), size, size * flat, (tint[0], tint[1], tint[2])))
+                target.append(Glow.at(camera.to_image(view), size, size * flat, tint))
     return [drawing]
 
 

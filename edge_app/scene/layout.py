@@ -19,7 +19,7 @@ FAR_X_M = {"lane": 150.0, "bike": 100.0, "walk": 85.0, "kerb": 120.0}
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """A band along the street between y0 < y1 metres, used in one direction (+1: towards larger x) or none (0)."""
+    """A band along the street, y0 < y1 in metres, used in one direction (+1: to larger x) or none (0)."""
 
     kind: str  # lane, bike, parking, kerb, walk or crosser
     y0: float
@@ -55,8 +55,10 @@ class Street:
     camera_y: float
 
     def order(self, x: float, y: float) -> tuple[float, float, float]:
-        """Sorts far to near. Things in different strips are parted by a plane along the street, things in one strip
-        by a plane across it, so comparing strips first and then x is right for every camera pose.
+        """Sorts far to near.
+
+        Things in different strips are parted by a plane along the street, things in one strip by a plane
+        across it, so comparing strips first and then x is right for every pose of the camera.
         """
         bands = abs(self._band(y) - self._band(self.camera_y))
         return (-float(bands), -abs(x), y)
@@ -80,8 +82,8 @@ def plan_street(rng: np.random.Generator, height_m: float) -> Street:
             widths.append(("parking", 2.4, direction))
         road = sum(width for _, width, _ in widths)
         widths.append(("kerb", 1.3, 0))
-        for _ in range(int(rng.choice([1, 2], p=[0.4, 0.6]))):
-            widths.append(("walk", 1.7, int(rng.choice([-1, 1]))))
+        walks = int(rng.choice([1, 2], p=[0.4, 0.6]))
+        widths += [("walk", 1.7, int(rng.choice([-1, 1]))) for _ in range(walks)]
         widths.append(("crosser", 1.4, 0))
         near = 0.0
         for kind, width, way in widths:

@@ -25,9 +25,9 @@ GLOW_SIZE = 65
 class StreetScene:
     """A street with its camera, light, houses and traffic, all drawn from `seed`.
 
-    `render` and `truth` are pure functions of (seed, width, height, fps, index): the same in any order of calls, in
-    any process. Frame `index` shows the moment `index / fps` seconds. One instance must not be used by two threads
-    at once.
+    `render` and `truth` are pure functions of (seed, width, height, fps, index): the same in any order of
+    calls, in any process. Frame `index` shows the moment `index / fps` seconds. One instance must not be used
+    by two threads at once.
     """
 
     def __init__(self, *, seed: int, width: int, height: int, fps: float) -> None:
@@ -65,8 +65,7 @@ class StreetScene:
         dx, dy = (index * 40503 + self._seed * 7) % NOISE_SLACK, (index * 30011) % NOISE_SLACK
         brighter, darker = (bank[dy : dy + self.height, dx : dx + self.width] for bank in self._noise)
         cv2.add(image, brighter, dst=image)
-        cv2.subtract(image, darker, dst=image)
-        return image
+        return np.asarray(cv2.subtract(image, darker, dst=image), dtype=np.uint8)
 
     def truth(self, index: int) -> Truth:
         """The objects of frame `index`; costs no rendering."""
@@ -75,15 +74,17 @@ class StreetScene:
 
     def _drawings(self, index: int) -> list[Drawing]:
         """What moves in frame `index`, far to near."""
-        if self._latest is None or self._latest[0] != index:
+        latest = self._latest
+        if latest is None or latest[0] != index:
             drawings = self._artist.draw(self._traffic.at(index / self.fps))
             edge = (self.width, self.height)
             shown = [d for d in drawings if (d.xyxy[:2] < edge).all() and (d.xyxy[2:] > 0).all()]
-            self._latest = (index, sorted(shown, key=lambda drawing: drawing.order))
-        return self._latest[1]
+            latest = (index, sorted(shown, key=lambda drawing: drawing.order))
+            self._latest = latest
+        return latest[1]
 
     def _settle(self) -> None:
-        """Paints the furniture into the background and keeps the outline of each piece, to hide what passes behind."""
+        """Paints the furniture into the background and keeps each outline, to hide what passes behind it."""
         for drawing in self._furniture:
             for pool in drawing.pools:
                 _add_glow(self._background, pool, _gaussian_spot())

@@ -1,21 +1,25 @@
 """Who is where at a moment: every position is a closed form of time, so any frame can be asked for first.
 
-Streams are endless rows of numbered slots that all move by one displacement; who fills a slot depends only on the
-scene's seed and the slot's number. With a crossing, traffic stops for it together and people walk over.
+Streams are endless rows of numbered slots that all move by one displacement; who fills a slot depends only on
+the scene's seed and the slot's number. With a crossing, traffic stops for it together and people walk over.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
+from itertools import pairwise
 
 import numpy as np
 
+from edge_app.scene.bicycles import BIKE_PAINTS
 from edge_app.scene.camera import Floats
-from edge_app.scene.figures import BIKE_PAINTS, Dog, Person, make_dog, make_person
+from edge_app.scene.coachwork import Vehicle
+from edge_app.scene.dogs import Dog, make_dog
 from edge_app.scene.layout import FAR_X_M, NEAR_X_M, Street, Strip
-from edge_app.scene.vehicles import Vehicle, make_bus, make_car, make_truck
+from edge_app.scene.people import Person, make_person
+from edge_app.scene.vehicles import make_bus, make_car, make_truck
 
 PERSON, BICYCLE, CAR, TRUCK, BUS, DOG = range(6)
 
@@ -33,7 +37,7 @@ class Cyclist:
     rides: bool = True  # False: the bicycle is parked
 
 
-Body = Union[Vehicle, Person, Dog, Cyclist]
+Body = Vehicle | Person | Dog | Cyclist
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +74,20 @@ def eased(share: float) -> float:
     else:
         way = 1 - ramp - (1 - u) * (1 - u) / (2 * ramp)
     return way / (1 - ramp)
+
+
+Point = tuple[float, float]
+
+
+def _along(stops: Sequence[Point], times: Sequence[float], moment: float) -> Point:
+    """Where someone is who passes `stops` at `times`."""
+    if moment <= times[0]:
+        return stops[0]
+    for (start, end), (since, until) in zip(pairwise(stops), pairwise(times), strict=True):
+        if moment < until:
+            share = (moment - since) / (until - since)
+            return (start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1]))
+    return stops[-1]
 
 
 class Traffic:
@@ -223,7 +241,7 @@ class Traffic:
         away = 1.0 if math.sin(member.phase) > 0 else -1.0
         go_s = (cycle + GREEN) * CYCLE_S + 0.5 + 0.5 * number
         points = [(x - away * 45.0, start_y), (x, start_y), (x, kerb), (x, end_y), (x + away * 70.0, end_y)]
-        legs = [math.dist(a, b) / speed for a, b in zip(points, points[1:], strict=False)]
+        legs = [math.dist(a, b) / speed for a, b in pairwise(points)]
         wait_s = 3.0 + number
         times = [
             go_s - wait_s - legs[1] - legs[0],
@@ -237,11 +255,8 @@ class Traffic:
         if not times[0] < now < times[-1]:
             return None
 
-        def place(moment: float) -> tuple[float, float]:
-            return (
-                float(np.interp(moment, times, [p[0] for p in stops])),
-                float(np.interp(moment, times, [p[1] for p in stops])),
-            )
+        def place(moment: float) -> Point:
+            return _along(stops, times, moment)
 
         (x0, y0), (x1, y1), (x2, y2) = place(now - 0.45), place(now), place(now + 0.45)
         pace = min(math.hypot(x2 - x0, y2 - y0) / 0.9 / speed, 1.0)
