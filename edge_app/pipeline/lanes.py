@@ -75,13 +75,15 @@ class FrameLanes:
             if not lane.live:
                 while len(lane.frames) >= FILE_LANE_FRAMES and not self._closed:
                     self._room.wait()
-            if self._closed:
-                frame.release()
-                raise ChannelClosed
+            closed = self._closed
             superseded = lane.frames.popleft() if lane.live and lane.frames else None
-            lane.frames.append(frame)
-            lane.last_put = self._clock()
-            self._arrived.notify()
+            if not closed:
+                lane.frames.append(frame)
+                lane.last_put = self._clock()
+                self._arrived.notify()
+        if closed:
+            self._drop(frame, DropReason.SHUTDOWN)
+            raise ChannelClosed
         if superseded is not None:
             self._drop(superseded, DropReason.SUPERSEDED)
 
@@ -134,11 +136,6 @@ class FrameLanes:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
-
-    def depth(self) -> int:
-        """Return how many frames wait."""
-        with self._arrived:
-            return sum(len(lane.frames) for lane in self._lanes.values())
 
     def _ready(self) -> int:
         return sum(1 for lane in self._lanes.values() if lane.frames)

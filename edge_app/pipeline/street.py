@@ -123,8 +123,7 @@ class Street:
 
     def _fail(self, stage: str, cause: BaseException) -> None:
         if self._failure is None:
-            self._failure = StageFailedError(stage, cause)
-            self._failure.__cause__ = cause
+            self._failure = _named(stage, cause)
         self._lanes.close()
         self._in_flight.close()
         self._ended.set()
@@ -169,3 +168,12 @@ class Street:
                 )
                 finished.append(self._detect(info, candidates, timings))
         return finished
+
+
+def _named(stage: str, cause: BaseException) -> StageFailedError:
+    """Return the failure with its stage's name, unless that is said already."""
+    if isinstance(cause, StageFailedError):
+        return cause
+    failure = StageFailedError(stage, cause)
+    failure.__cause__ = cause
+    return failure

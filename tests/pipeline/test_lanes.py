@@ -150,7 +150,7 @@ def test_closing_releases_what_waits_and_refuses_more() -> None:
     with pytest.raises(ChannelClosed):
         lanes.take(1, timeout_s=1, straggler_wait_s=0)
     assert (released(waiting), released(late)) == (1, 1)
-    assert drops.counts == {("front", DropReason.SHUTDOWN): 1}
+    assert drops.counts == {("front", DropReason.SHUTDOWN): 2}
 
 
 def test_closing_wakes_a_file_that_waits_for_room() -> None:

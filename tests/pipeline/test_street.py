@@ -12,7 +12,7 @@ import pytest
 from edge_app.errors import ChannelClosed, StageFailedError
 from edge_app.geometry import InputSpec
 from edge_app.interfaces import BatchResult, BatchTimings, Pending, Slot
-from edge_app.messages import Candidates, Detections, Frame, FrameInfo, ModelInfo, Timings
+from edge_app.messages import Candidates, Detections, DropReason, Frame, FrameInfo, ModelInfo, Timings
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Street
@@ -190,6 +190,14 @@ def test_a_failure_outside_ends_the_street_too() -> None:
         harness.run()
 
 
+def test_a_stage_outside_that_names_its_own_part_is_not_named_twice() -> None:
+    harness = Harness({"a": 1_000_000})
+    failure = StageFailedError("publish", OSError("disk"))
+    threading.Timer(0.2, lambda: harness.street.fail("publisher", failure)).start()
+    with pytest.raises(StageFailedError, match=r"^stage 'publish' failed: OSError: disk$"):
+        harness.run()
+
+
 def test_stop_ends_the_street_in_the_middle_of_a_file() -> None:
     harness = Harness({"a": 1_000_000})
     threading.Timer(0.2, harness.stop.set).start()
@@ -198,3 +206,5 @@ def test_stop_ends_the_street_in_the_middle_of_a_file() -> None:
     assert numbers == list(range(len(numbers)))
     assert 0 < len(numbers) < 1_000_000
     assert harness.backend.slots.qsize() == 2
+    counts = harness.statistics.counts()["a"]
+    assert counts.captured == counts.processed + counts.dropped[DropReason.SHUTDOWN]
