@@ -6,7 +6,6 @@ overlaps the inference of this one.
 
 from __future__ import annotations
 
-import ast
 import logging
 import os
 import queue
@@ -24,6 +23,7 @@ from edge_app.config.models import InferenceSection
 from edge_app.errors import BackendError, ModelError
 from edge_app.geometry import InputSpec
 from edge_app.infer.input_spec import resolve_input_spec
+from edge_app.infer.label_metadata import labels_of_metadata
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.worker import Worker
 from edge_app.interfaces import (
@@ -279,17 +279,15 @@ class OnnxRuntimeBackend:
         return spec.name, tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in spec.shape)
 
     def _labels_in_model(self) -> tuple[str, ...] | None:
-        """Read the class names that exporters leave in the metadata: {'names': "{0: 'person', ...}"}."""
+        """Read the class names that exporters leave in the metadata."""
         names = self._session.get_modelmeta().custom_metadata_map.get("names")
         if not names:
             return None
         try:
-            parsed = ast.literal_eval(names)
-        except (ValueError, SyntaxError):
-            logger.warning("%s: the labels in its metadata cannot be read", self._description.path)
+            return labels_of_metadata(names)
+        except ValueError as error:
+            logger.warning("%s: the labels in its metadata cannot be read: %s", self._description.path, error)
             return None
-        values = parsed.values() if isinstance(parsed, dict) else parsed
-        return tuple(str(value) for value in values)
 
 
 def _tensor_spec(node: onnxruntime.NodeArg, trial: Tensor) -> TensorSpec:
