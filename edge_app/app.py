@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app import __version__
+from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
-from edge_app.config.models import InferenceSection, ModelSection, PostprocessSection
+from edge_app.config.models import CameraSection, InferenceSection, ModelSection, PostprocessSection
 from edge_app.config.resources import demo_description
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
-from edge_app.errors import EdgeAppError
+from edge_app.errors import CaptureError, ConfigError, EdgeAppError, ModelError
 from edge_app.geometry import InputSpec
 from edge_app.infer.model import describe_model
 from edge_app.infer.onnxruntime import OnnxRuntimeBackend
@@ -80,7 +81,10 @@ def open_detector(
     description = describe_model(model, path)
 
     def make_head(outputs: Sequence[TensorSpec], spec: InputSpec, labels: tuple[str, ...] | None) -> Head:
-        return create_head(description.head, outputs, spec, labels, postprocess)
+        try:
+            return create_head(description.head, outputs, spec, labels, postprocess)
+        except ModelError as error:
+            raise ModelError(f"{description.path}: {error.message}", hint=error.hint) from None
 
     backend = OnnxRuntimeBackend(description, inference, CpuPreprocessor, make_head)
     backend.open()
@@ -122,10 +126,7 @@ class Application:
             password=_secret(config.mqtt, "mqtt", secrets),
         )
         self._watch = NodeWatch(enabled, self._publisher, self._publisher.set_node_state)
-        cameras = [
-            create_camera(name, section, _secret(section, f"cameras.{name}", secrets))
-            for name, section in enabled.items()
-        ]
+        cameras = [_camera(name, section, secrets) for name, section in enabled.items()]
         self._live = {camera.camera_id: camera.live for camera in cameras}
         self._lanes = FrameLanes(
             self._live, max_age_s=config.inference.max_age_ms / 1e3, counts=self._statistics
@@ -217,6 +218,13 @@ class Application:
         self._publisher_error = error
         if self._street is not None:
             self._street.fail("publisher", error)
+
+
+def _camera(name: str, section: CameraSection, secrets: SecretRegistry) -> Camera:
+    try:
+        return create_camera(name, section, _secret(section, f"cameras.{name}", secrets))
+    except CaptureError as error:  # what this machine lacks does not come by trying again
+        raise ConfigError(f"cameras.{name}: {error.message}", hint=error.hint) from error
 
 
 def _secret(section: PasswordReference, where: str, secrets: SecretRegistry) -> str | None:

@@ -5,14 +5,17 @@ Nothing heavy is imported until a command needs it, so that `edge-app --help` an
 
 from __future__ import annotations
 
+import os
 import sys
+from enum import Enum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from edge_app import __version__
-from edge_app.errors import EdgeAppError
+from edge_app.errors import EXIT_FAILURE, EdgeAppError
 
 app = typer.Typer(
     name="edge-app",
@@ -28,6 +31,15 @@ ConfigPath = Annotated[Path, typer.Argument(help="Configuration file (YAML).", s
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")
 ]
+
+
+class LogLevel(str, Enum):
+    """What `--log-level` takes."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def _version(wanted: bool) -> None:
@@ -53,16 +65,25 @@ def _root(
 def demo(
     seconds: Annotated[float, typer.Option(help="How long to run.", min=1)] = 30.0,
     cameras: Annotated[int, typer.Option(help="How many rendered cameras.", min=1, max=16)] = 1,
+    broker_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of its broker on this machine, to find it with edge-app watch; otherwise a free one.",
+            min=1,
+            max=65535,
+            show_default=False,
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Run the daemon on rendered street scenes and show what it publishes.
+    """Run the daemon on rendered streets and show what it finds.
 
     Needs no camera, no GPU and no broker: the scenes are rendered, the shipped model runs on ONNX Runtime on
     the CPU, and the broker is Mosquitto if it is installed, otherwise one that runs inside the demo.
     """
-    from edge_app.demo import run_demo
+    from edge_app.demo.run import run_demo
 
-    raise typer.Exit(run_demo(seconds=seconds, cameras=cameras, json_output=json))
+    raise typer.Exit(run_demo(seconds=seconds, cameras=cameras, json_output=json, broker_port=broker_port))
 
 
 @app.command()
@@ -71,24 +92,27 @@ def run(
         Path, typer.Option("--config", "-c", help="Configuration file (YAML).", show_default=False)
     ],
     log_level: Annotated[
-        str | None,
-        typer.Option(help="debug, info, warning or error; overrides log.level.", show_default=False),
+        LogLevel | None,
+        typer.Option(
+            help="Least severe level shown; overrides log.level.", case_sensitive=False, show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Run the daemon: cameras in, detections on MQTT out, until SIGTERM or Ctrl-C.
+    """Run the daemon: cameras in, detections on MQTT out.
 
-    It ends by itself only when every camera is a file that was played to its end.
+    It runs until SIGTERM or Ctrl-C; a second one ends it at once. It ends by itself only when every camera is
+    a file that was played to its end.
     """
     from edge_app.app import run_daemon
 
-    run_daemon(config, log_level)
+    run_daemon(config, None if log_level is None else log_level.value)
 
 
 @app.command("check-config")
 def check_config(config: ConfigPath) -> None:
-    """Say all that is wrong with a configuration at once, or that it is good.
+    """Say all that is wrong with a configuration at once.
 
-    Exit status 78 when something is wrong.
+    Or that it is good. Exit status 78 when something is wrong.
     """
     from edge_app.config.summary import check_config as check
 
@@ -119,7 +143,8 @@ def watch(
     broker: Annotated[str, typer.Option(help="URI of the broker.")] = "mqtt://localhost:1883",
     root: Annotated[str, typer.Option(help="First level of the topics.")] = "edge",
     seconds: Annotated[
-        float | None, typer.Option(help="Stop after so long; otherwise with Ctrl-C.", show_default=False)
+        float | None,
+        typer.Option(help="Stop after so long; otherwise with Ctrl-C.", min=1, show_default=False),
     ] = None,
     username: Annotated[str | None, typer.Option(help="User name at the broker.", show_default=False)] = None,
     password_file: Annotated[
@@ -129,18 +154,25 @@ def watch(
         Path | None, typer.Option(help="Certificate authorities for mqtts://.", show_default=False)
     ] = None,
 ) -> None:
-    """Show live what the daemons at a broker publish: cameras, rates, latency, objects, drops."""
+    """Show live what daemons publish: rates, latency, objects.
+
+    Of every daemon that publishes below the root at this broker, camera by camera. A terminal gets a table
+    that renews itself, anything else a line for each camera every few seconds.
+    """
+    import logging
+
     from edge_app.config.models import SecretReference, TlsSection
     from edge_app.config.secrets import resolve_password
     from edge_app.watch import watch as show
 
-    reference = SecretReference(password_file=str(password_file) if password_file else None)
+    logging.getLogger("edge_app.publish.connection").setLevel(logging.ERROR)  # the headline says it
+    reference = SecretReference(password_file=str(password_file.absolute()) if password_file else None)
     show(
         broker,
         root,
         seconds,
         username=username,
-        password=resolve_password(reference, "--"),
+        password=resolve_password(reference, "watch"),
         tls=TlsSection(ca_file=str(ca_file) if ca_file else None),
     )
 
@@ -170,7 +202,10 @@ def evaluate(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Measure a detector's average precision (COCO's definition) through the daemon's own stages."""
+    """Measure a detector's average precision (COCO's definition).
+
+    The pictures, rendered scenes or a COCO data set, walk through the daemon's own stages.
+    """
     from edge_app.evaluate.command import run_evaluation
 
     run_evaluation(
@@ -191,7 +226,10 @@ def bench(
         Path | None, typer.Option("--json", help="Write the results here as well.", show_default=False)
     ] = None,
 ) -> None:
-    """Measure what this machine does, candidates side by side, medians of several rounds."""
+    """Measure what this machine does, candidates side by side.
+
+    They take turns; the medians of several rounds are shown. Without a name: what there is to measure.
+    """
     from edge_app.bench.command import run_benchmarks
 
     run_benchmarks(names or [], rounds=rounds, json_path=json)
@@ -199,12 +237,32 @@ def bench(
 
 def main() -> NoReturn:
     """Run the command line; errors become one explained line and their exit status."""
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
+    if isinstance(sys.stdout, TextIOWrapper):  # a letter that the terminal lacks must not end the program
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except EdgeAppError as error:
         typer.echo(f"edge-app: {error}", err=True)
         sys.exit(error.exit_status)
+    except OSError as error:
+        _forget_output()
+        if not isinstance(error, BrokenPipeError):  # `| head` has seen enough, and that is no error
+            where = f": {error.filename}" if error.filename else ""
+            typer.echo(f"edge-app: {error.strerror or error}{where}", err=True)
+        sys.exit(EXIT_FAILURE)
     sys.exit(0)
+
+
+def _forget_output() -> None:
+    """What could not be written is not tried again at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ class EdgeAppError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return self.message if self.hint is None else f"{self.message} Hint: {self.hint}"
+        if self.hint is None:
+            return self.message
+        stop = "" if self.message.endswith((".", "?", "!")) else "."
+        return f"{self.message}{stop} Hint: {self.hint}"
 
 
 class ConfigError(EdgeAppError):

@@ -31,7 +31,7 @@ def run_benchmarks(names: Sequence[str], *, rounds: int | None, json_path: Path 
     """Run benchmarks by name and print their tables; without names, list them.
 
     Raises:
-        ConfigError: There is no benchmark of that name.
+        ConfigError: There is no benchmark of that name, or the results cannot be written to `json_path`.
     """
     console = Console(highlight=False)
     if not names:
@@ -40,6 +40,8 @@ def run_benchmarks(names: Sequence[str], *, rounds: int | None, json_path: Path 
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         raise ConfigError(f"there is no benchmark {unknown[0]!r}", hint=f"There are {', '.join(BENCHMARKS)}.")
+    if json_path is not None:
+        _require_writable(json_path)
     results: list[BenchResult] = []
     for name in names:
         with console.status(f"measuring {name} ..."):
@@ -49,6 +51,16 @@ def run_benchmarks(names: Sequence[str], *, rounds: int | None, json_path: Path 
     if json_path is not None:
         content = orjson.dumps([result.as_json() for result in results], option=orjson.OPT_INDENT_2)
         json_path.write_bytes(content + b"\n")
+
+
+def _require_writable(path: Path) -> None:
+    """Find out before minutes of measuring and not after; what the file holds stays."""
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}.", hint="Choose another place for --json."
+        ) from None
 
 
 def _run(run: Callable[..., BenchResult], rounds: int | None, **arguments: int) -> BenchResult:

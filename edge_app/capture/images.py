@@ -7,8 +7,11 @@ import logging
 import re
 import time
 from pathlib import Path
+from typing import cast
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_app.capture.pacing import Pace
 from edge_app.errors import CaptureError, EndOfStream
@@ -79,15 +82,14 @@ class ImageSource:
             path = self._paths[self._next]
             self._next += 1
             begin_ns = time.monotonic_ns()
-            # IMREAD_COLOR makes three channels of 8 bits of whatever the file holds.
-            pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            pixels = _read_picture(path)
             if pixels is None:
                 self._unreadable += 1
                 logger.warning("%s is no picture that can be read, and is skipped", path)
                 continue
             self._shown += 1
             now_ns = time.monotonic_ns()
-            return Picture(pixels, now_ns, time.time_ns(), capture_ms=(now_ns - begin_ns) / 1e6)  # type: ignore[arg-type]
+            return Picture(pixels, now_ns, time.time_ns(), capture_ms=(now_ns - begin_ns) / 1e6)
 
     def close(self) -> None:
         """Forget the pictures. Never raises; idempotent."""
@@ -114,6 +116,20 @@ def picture_paths(location: str) -> list[Path]:
     else:
         found = [Path(name) for name in glob.glob(location, recursive=True)]  # noqa: PTH207 - it may be absolute
     return sorted((entry for entry in found if entry.is_file()), key=_natural_order)
+
+
+def _read_picture(path: Path) -> NDArray[np.uint8] | None:
+    """Return three channels of 8 bits of whatever the file holds, or None.
+
+    Python opens the file: of a name that is not UTF-8, OpenCV would die.
+    """
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError:
+        return None
+    if not len(content):
+        return None
+    return cast("NDArray[np.uint8] | None", cv2.imdecode(content, cv2.IMREAD_COLOR))
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:

@@ -21,7 +21,8 @@ _OPTIONS = {
     "v4l2": ("size", "fps", "format"),
 }
 _FORMATS = ("mjpeg", "yuyv")
-_SIZE_PX = (16, 8192)
+_MOST_PX = 8192
+_LEAST_PX, _LEAST_SCENE_PX = 16, 32
 _MOST_FPS = 1000
 _HOST = re.compile(r"[^\s/?#@:\[\]%\\]+")
 
@@ -161,7 +162,7 @@ def _local(uri: str, kind: CameraKind, rest: str) -> CameraUri:
     return CameraUri(
         kind,
         location,
-        size=_size(uri, options["size"]) if "size" in options else None,
+        size=_size(uri, kind, options["size"]) if "size" in options else None,
         fps=_fps(uri, options["fps"]) if "fps" in options else None,
         seed=_seed(uri, options["seed"]) if "seed" in options else 0,
         pixel_format=_format(uri, options["format"]) if "format" in options else None,
@@ -185,11 +186,12 @@ def _options(uri: str, kind: CameraKind, query: str) -> dict[str, str]:
     return options
 
 
-def _size(uri: str, text: str) -> tuple[int, int]:
+def _size(uri: str, kind: CameraKind, text: str) -> tuple[int, int]:
+    least = _LEAST_SCENE_PX if kind is CameraKind.SCENE else _LEAST_PX
     match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
     size = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not all(_SIZE_PX[0] <= side <= _SIZE_PX[1] for side in size):
-        hint = f"write width x height, each from {_SIZE_PX[0]} to {_SIZE_PX[1]} pixels, as in size=1280x720"
+    if not all(least <= side <= _MOST_PX for side in size):
+        hint = f"write width x height, each from {least} to {_MOST_PX} pixels, as in size=1280x720"
         raise _fault(uri, f"has the size {shorten(repr(text))}", hint)
     return size
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,10 @@ def load_config(path: Path) -> LoadedConfig:
         ConfigError: If the file cannot be read.
     """
     base = path.absolute().parent
+    if re.search("[\ud800-\udfff]", str(base)):  # what Python makes of such bytes; video libraries die of it
+        raise ConfigError(
+            f"{path} lies in a directory whose name is not UTF-8 text.", hint="rename or move the directory"
+        )
     return LoadedConfig(parse_config(_read(path), file=str(path), base=base), path, base)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_app.demo.child import end_child, start_child
 from edge_app.errors import EdgeAppError
 from edge_app.publish.broker import Protocol
 
@@ -20,12 +22,13 @@ OLD: Protocol = "3.1.1"
 """All that amqtt speaks; it does not even refuse version 5, but stays silent."""
 
 START_TIMEOUT_S = 15.0
-STOP_TIMEOUT_S = 3.0
 
 MOSQUITTO_CONFIG = """\
 listener {port} 127.0.0.1
 allow_anonymous true
 persistence false
+# Started by root, it would become another user, and the kernel then forgets to end it with the demo.
+user root
 # Without it the broker gathers small messages for 10 to 50 ms (Nagle's algorithm).
 set_tcp_nodelay true
 log_type error
@@ -48,16 +51,19 @@ class DemoBroker:
 
     def stop(self) -> None:
         """End the broker."""
-        end_process(self.process)
+        end_child(self.process)
 
 
-def start_broker(folder: Path) -> DemoBroker:
-    """Start a broker on a free loopback port, with its files in `folder`.
+def start_broker(folder: Path, port: int | None = None) -> DemoBroker:
+    """Start a broker on a loopback port (None: a free one), with its files in `folder`.
 
     Raises:
-        EdgeAppError: There is none to start, or it does not accept connections.
+        EdgeAppError: There is none to start, the port cannot be used, or it does not accept connections.
     """
-    port = _free_port()
+    if port is None:
+        port = _free_port()
+    else:
+        _require_free(port)
     mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if mosquitto is not None:
         name, protocol, command = "Mosquitto", AUTO, [mosquitto, "-c", str(folder / "mosquitto.conf")]
@@ -74,22 +80,13 @@ def start_broker(folder: Path) -> DemoBroker:
             hint="Install one: apt install mosquitto, or pip install 'edge-app[demo]'.",
         )
     log = folder / "broker.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    broker = DemoBroker(name, protocol, port, process)
-    _await_listening(broker, log)
+    broker = DemoBroker(name, protocol, port, start_child(command, log))
+    try:
+        _await_listening(broker, log)
+    except BaseException:
+        broker.stop()
+        raise
     return broker
-
-
-def end_process(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, then insist."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _await_listening(broker: DemoBroker, log: Path) -> None:
@@ -98,7 +95,6 @@ def _await_listening(broker: DemoBroker, log: Path) -> None:
         if _listens(broker.port):
             return
         time.sleep(0.05)
-    broker.stop()
     last_words = log.read_text(errors="replace").strip().splitlines()[-3:]
     raise EdgeAppError(
         f"{broker.name} did not start on port {broker.port}: {' '.join(last_words) or 'it said nothing'}"
@@ -111,6 +107,20 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            reason = "is in use by another program" if in_use else f"cannot be used: {error.strerror}"
+            raise EdgeAppError(
+                f"Port {port}, where the demo's broker should listen, {reason}.",
+                hint="Choose another with --broker-port, or leave it out to get a free one.",
+            ) from None
 
 
 def _free_port() -> int:

@@ -11,21 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import orjson
 from rich.console import Console
 
-from edge_app.demo.broker import DemoBroker, end_process, start_broker
+from edge_app.demo.broker import DemoBroker, start_broker
+from edge_app.demo.child import end_child, start_child
 from edge_app.demo.summary import DemoSummary, render_summary
 from edge_app.errors import EXIT_FAILURE, EdgeAppError
 from edge_app.evaluate.live import LiveAccuracy
+from edge_app.ops.signals import SIGNAL_STATUS
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
 from edge_app.scene import StreetScene
 from edge_app.watch.subscriber import Subscriber, watcher_client_id
 from edge_app.watch.table import show
 
-WIDTH, HEIGHT, FPS = 1280, 720, 15
+WIDTH, HEIGHT, FPS = 1280, 720, 30
 ROOT, NODE = "edge", "demo"
 START_TIMEOUT_S = 60.0
 
@@ -54,39 +57,61 @@ class DemoCamera:
         return StreetScene(seed=self.seed, width=WIDTH, height=HEIGHT, fps=FPS)
 
 
-def run_demo(*, seconds: float, cameras: int, json_output: bool) -> int:
+def run_demo(*, seconds: float, cameras: int, json_output: bool, broker_port: int | None = None) -> int:
     """Run the demo and return the exit status: non-zero when nothing was detected.
 
     Args:
         seconds: How long to run, from the first message on.
         cameras: How many rendered cameras.
         json_output: Print the summary as one JSON object, alone on standard output.
+        broker_port: Where the broker listens on this machine; None: at a free port.
 
     Raises:
         EdgeAppError: Broker or daemon did not start.
     """
-    console = Console(stderr=json_output)
+    console = Console(stderr=json_output, highlight=False, markup=False)
     streets = [DemoCamera(f"street-{number}", number) for number in range(1, cameras + 1)]
     accuracy = LiveAccuracy({street.name: street.scene() for street in streets})
-    with tempfile.TemporaryDirectory(prefix="edge-app-demo-") as folder:
-        summary = _watch_daemon(Path(folder), streets, accuracy, console, seconds)
+    with _tidy_end(), tempfile.TemporaryDirectory(prefix="edge-app-demo-") as folder:
+        summary = _watch_daemon(Path(folder), streets, accuracy, console, seconds, broker_port)
     with console.status("comparing with what the scenes know to be true ..."):
         average_precision = accuracy.result()
     found = DemoSummary.of(summary, average_precision, cameras=cameras)
-    console.print(render_summary(found))
+    console.print(render_summary(found), soft_wrap=True)
     if json_output:
         sys.stdout.write(orjson.dumps(found.as_dict()).decode() + "\n")
     return 0 if found.objects else EXIT_FAILURE
 
 
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """End by way of all `finally` when the process is asked to end or its terminal is closed."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        sys.exit(SIGNAL_STATUS + number)
+
+    previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def _watch_daemon(
-    folder: Path, streets: list[DemoCamera], accuracy: LiveAccuracy, console: Console, seconds: float
+    folder: Path,
+    streets: list[DemoCamera],
+    accuracy: LiveAccuracy,
+    console: Console,
+    seconds: float,
+    broker_port: int | None,
 ) -> dict[str, Any]:
     def judge(message: dict[str, Any]) -> None:
         accuracy.add(message)
 
-    with _running_broker(folder) as broker:
-        console.print(f"broker    {broker.name} at {broker.uri} (for this demo only)")
+    with _running_broker(folder, broker_port) as broker:
+        console.print(f"broker    {broker.name}, for this demo only; see it from a second terminal:")
+        console.print(f"          edge-app watch --broker {broker.uri}", soft_wrap=True)
         subscriber = Subscriber(
             BrokerOptions(BrokerAddress.parse(broker.uri), watcher_client_id(), protocol=broker.protocol),
             ROOT,
@@ -103,8 +128,8 @@ def _watch_daemon(
 
 
 @contextmanager
-def _running_broker(folder: Path) -> Iterator[DemoBroker]:
-    broker = start_broker(folder)
+def _running_broker(folder: Path, port: int | None) -> Iterator[DemoBroker]:
+    broker = start_broker(folder, port)
     try:
         yield broker
     finally:
@@ -120,16 +145,14 @@ def _running_daemon(
     config.write_text(
         CONFIG.format(node=NODE, broker=broker.uri, protocol=broker.protocol, root=ROOT, cameras=cameras)
     )
-    console.print(
-        f"daemon    edge-app run with {len(streets)} rendered {WIDTH}x{HEIGHT} cameras at {FPS} fps"
-    )
+    count = f"{len(streets)} rendered camera{'s' if len(streets) > 1 else ''}"
+    console.print(f"daemon    edge-app run with {count}, {WIDTH}x{HEIGHT} at {FPS} fps")
     command = [sys.executable, "-m", "edge_app", "run", "--config", str(config)]
-    with _log_path(folder).open("wb") as log:
-        daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    daemon = start_child(command, _log_path(folder))
     try:
         yield daemon
     finally:
-        end_process(daemon)
+        end_child(daemon)
 
 
 def _await_first_message(

@@ -18,6 +18,9 @@ from edge_app.evaluate.coco import CocoDataset
 from edge_app.evaluate.datasets import Dataset, SceneDataset
 from edge_app.evaluate.evaluation import evaluate, evaluation_settings
 
+SIDE_PX = (32, 8192)
+"""Shortest and longest side of a rendered frame."""
+
 
 def run_evaluation(
     config_path: Path | None,
@@ -46,8 +49,8 @@ def run_evaluation(
         ConfigError, ModelError, DatasetError: What is wrong, explained.
     """
     config = AppConfig() if config_path is None else load_config(config_path).config
-    first, last = _pair(seeds, r"(\d+)-(\d+)", "--seeds", "0-49")
-    width, height = _pair(size, r"(\d+)x(\d+)", "--size", "1280x720")
+    seed_range = _seeds(seeds)
+    width, height = _size(size)
     section = config.model if model is None else config.model.model_copy(update={"path": model})
     detector = open_detector(section, config.inference, evaluation_settings(config.postprocess))
     labels = detector.backend.model.labels
@@ -55,9 +58,7 @@ def run_evaluation(
     if coco is not None:
         dataset = CocoDataset(labels, coco, images or coco.parent)
     else:
-        dataset = SceneDataset(
-            labels, seeds=range(first, last + 1), frames=frames, width=width, height=height
-        )
+        dataset = SceneDataset(labels, seeds=seed_range, frames=frames, width=width, height=height)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -71,8 +72,21 @@ def run_evaluation(
         sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
 
 
-def _pair(text: str, pattern: str, option: str, example: str) -> tuple[int, int]:
-    found = re.fullmatch(pattern, text)
-    if found is None or (option == "--seeds" and int(found[2]) < int(found[1])) or "0x" in f"{text} ":
-        raise ConfigError(f"{option} is {text!r}", hint=f"Write it like {example}.")
-    return int(found[1]), int(found[2])
+def _seeds(text: str) -> range:
+    found = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
+    if found is None or int(found[2]) < int(found[1]):
+        raise ConfigError(
+            f"--seeds must be the first and the last seed, found {text!r}", hint="Write it like 0-49."
+        )
+    return range(int(found[1]), int(found[2]) + 1)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not all(SIDE_PX[0] <= side <= SIDE_PX[1] for side in (width, height)):
+        raise ConfigError(
+            f"--size must be width x height, each from {SIDE_PX[0]} to {SIDE_PX[1]} pixels, found {text!r}",
+            hint="Write it like 1280x720.",
+        )
+    return width, height

@@ -176,7 +176,7 @@ class BrokerConnection:
         if changed:
             logger.warning("%s; trying MQTT %s", end.words, self._choice.version)
         elif self._repeats.allows(end.words):
-            logger.warning("no broker: %s; trying again, for ever", end.words)
+            logger.warning("no broker, trying again for ever: %s", end.words)
 
     def _warn_of_open_password(self) -> None:
         address = self._options.address

@@ -99,7 +99,7 @@ def _show_lines(subscriber: Subscriber, console: Console, deadline_s: float) -> 
 
 def _headline(subscriber: Subscriber, anything: bool) -> str | None:
     if subscriber.problem is not None:
-        return f"No broker: {subscriber.problem}. Trying again; Ctrl+C ends."
+        return f"No broker, trying again until Ctrl+C: {subscriber.problem}"
     if not subscriber.is_connected:
         return f"Connecting to the broker at {subscriber.address} ..."
     if not anything:

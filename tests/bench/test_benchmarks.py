@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_app.bench.measure import BenchResult, BenchRow, measure
+from edge_app.errors import ConfigError
 from edge_app.messages import Candidates
 
 cv2 = pytest.importorskip("cv2")
 
 from edge_app.bench import letterbox, nms  # noqa: E402
+from edge_app.bench.command import run_benchmarks  # noqa: E402
 
 
 def test_every_way_is_timed_and_the_fastest_reference_is_1() -> None:
@@ -43,6 +46,11 @@ def test_a_result_is_a_table_and_json() -> None:
     result = BenchResult("letterbox", "theirs", 10, rows, {"cpu": "any"})
     assert "| ours   |     1.000 |    0.500 |    2.000 |  0.90 |" in result.table().splitlines()
     assert json.loads(json.dumps(result.as_json()))["rows"][1]["name"] == "theirs"
+
+
+def test_a_place_for_the_results_is_tried_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"/nowhere/x\.json cannot be written: No such file or directory\."):
+        run_benchmarks(["letterbox"], rounds=1, json_path=tmp_path / "nowhere" / "x.json")
 
 
 def test_letterbox_benchmark_leaves_opencv_as_it_was() -> None:

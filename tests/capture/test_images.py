@@ -119,3 +119,10 @@ def test_max_fps_is_the_pace_and_leaves_nothing_out(tmp_path: Path) -> None:
 )
 def test_paths_tell_pictures_from_videos(location: str, expected: bool) -> None:
     assert leads_to_images(location) is expected
+
+
+def test_a_name_that_is_not_utf_8_is_a_picture_like_any_other(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", 1).rename(tmp_path / os.fsdecode(b"\xff\xe4.png"))
+    write(tmp_path / "ä ö.png", 2)
+    pictures = read_all(create_source("folder", section(tmp_path), None))
+    assert sorted(index_of(found.pixels) for found in pictures) == [1, 2]

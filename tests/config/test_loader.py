@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,11 @@ _VALUES = st.recursive(
 @given(st.dictionaries(st.sampled_from([*_SECTIONS, "unknown"]), _VALUES, max_size=5))
 def test_any_tree_is_a_configuration_or_explained(tree: dict[str, Any]) -> None:
     assert _parse_or_refuse(yaml_text(tree))
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "edge.yaml").write_text("cameras: {door: {uri: film.mp4}}")
+    with pytest.raises(ConfigError, match="lies in a directory whose name is not UTF-8 text"):
+        load_config(folder / "edge.yaml")

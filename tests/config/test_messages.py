@@ -445,6 +445,13 @@ CAMERAS = [
         ),
     ),
     (
+        _uri("scene://street?size=16x16"),
+        (
+            "f:3: cameras.door.uri: has the size '16x16', found scene://street?size=16x16. "
+            "Hint: write width x height, each from 32 to 8192 pixels, as in size=1280x720"
+        ),
+    ),
+    (
         _uri("csi://0?fps=0"),
         (
             "f:3: cameras.door.uri: has the fps '0', found csi://0?fps=0. "

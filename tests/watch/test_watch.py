@@ -164,8 +164,7 @@ class TestWatch:
     def test_an_absent_broker_is_said_and_waited_for(self) -> None:
         port, file = free_port(), io.StringIO()
         summary = watch(f"mqtt://127.0.0.1:{port}", seconds=0.5, file=file)
-        assert f"No broker: nothing listens at 127.0.0.1:{port}" in file.getvalue()
-        assert "Trying again" in file.getvalue()
+        assert f"No broker, trying again until Ctrl+C: nothing listens at 127.0.0.1:{port}" in file.getvalue()
         assert summary["messages"] == 0
         assert summary["latency_ms"] is None
 
