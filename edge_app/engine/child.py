@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import selectors
 import signal
@@ -16,9 +17,13 @@ from typing import IO, cast
 from edge_app.engine.events import BuildEvent, EventKind, EventSink
 from edge_app.engine.memory import MIB, OomKills, resident_bytes
 
+logger = logging.getLogger(__name__)
+
 POLL_S = 0.25
 STDERR_LINES = 12
 CANCELLED = "it was cancelled"
+LEAVING_S = 30.0
+"""Seconds that the child has to end after its result."""
 TICK_S = 10.0
 """Seconds without a word of the child after which `still_building` says that it lives."""
 
@@ -62,6 +67,7 @@ class BuildChild:
         self._peak_bytes = 0
         self._ended_for = ""
         self._held_too_much = False
+        self._last_at_s = 0.0
 
     def run(self, command: Sequence[str], emit: EventSink) -> ChildEnd:
         """Run `command` to its end and return how it ended. Call it once."""
@@ -75,11 +81,14 @@ class BuildChild:
             start_new_session=True,
             env=environment,
         )
-        try:
-            with process:
+        with process:
+            try:
                 self._watch(process, emit)
-        finally:
-            _kill_group(process)
+                process.wait(LEAVING_S)
+            except subprocess.TimeoutExpired:
+                logger.warning("the builder did not end after its last word, and is killed")
+            finally:
+                _kill_group(process)
         return self._explain(process.returncode, kills)
 
     def _watch(self, process: subprocess.Popen[bytes], emit: EventSink) -> None:
@@ -93,7 +102,9 @@ class BuildChild:
                     if not key.data.read(cast("IO[bytes]", key.fileobj), emit):
                         selector.unregister(key.fileobj)
                     spoke = time.monotonic()
-                self._limit(process, time.monotonic() - started)
+                elapsed_s = time.monotonic() - started
+                self._last_at_s = elapsed_s if self._last is None else self._last_at_s
+                self._limit(process, elapsed_s)
                 if time.monotonic() - spoke >= TICK_S:
                     spoke = time.monotonic()
                     emit(BuildEvent(EventKind.PROGRESS, "still building", spoke - started))
@@ -106,7 +117,11 @@ class BuildChild:
         self._peak_bytes = max(self._peak_bytes, resident)
         if self._ended_for:
             return
-        if self._cancelled():
+        if self._last is not None:
+            # All is said; a library that hangs while it is unloaded shall not hold the build up.
+            if elapsed_s > self._last_at_s + LEAVING_S:
+                _kill_group(process)
+        elif self._cancelled():
             self._ended_for = CANCELLED
         elif resident > self._memory_bytes:
             self._held_too_much = True

@@ -1,5 +1,6 @@
 """Parts that the tests of engines share."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ def events() -> list[BuildEvent]:
 @pytest.fixture
 def odd_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[str]]:
     """Return the command of a builder that behaves as told."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     monkeypatch.setenv("EDGE_APP_TEST_FOLDER", str(tmp_path))
 
     def command(mode: str) -> list[str]:
@@ -57,5 +58,6 @@ def rtx() -> Any:
 
 @pytest.fixture
 def rtx_worker(rtx: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv("PYTHONPATH", ":".join([str(ROOT), str(Path(rtx.__file__).parents[1])]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(rtx.__file__).parents[1]), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     return [sys.executable, str(HERE / "rtx_worker.py")]

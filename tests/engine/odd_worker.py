@@ -73,6 +73,11 @@ def waits_at_the_gate(spec: Spec) -> None:
     good(spec)
 
 
+def lingers(spec: Spec) -> None:
+    good(spec)
+    threading.Event().wait()
+
+
 def noisy(spec: Spec) -> None:
     write("a library prints this")
     write("[1, 2]")
@@ -85,7 +90,7 @@ def main() -> None:
         log.write(f"{os.getpid()}\n")
     die_with(spec["parent_pid"])
     modes = (good, crashes, killed, silent_exit, hangs, eats_memory, needs_little_workspace, noisy)
-    by_name = {mode.__name__: mode for mode in (*modes, waits_at_the_gate)}
+    by_name = {mode.__name__: mode for mode in (*modes, waits_at_the_gate, lingers)}
     by_name[os.environ["EDGE_APP_TEST_MODE"]](spec)
 
 

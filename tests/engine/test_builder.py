@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.engine import child
 from edge_app.engine.build_spec import BuildSpec
 from edge_app.engine.builder import build
 from edge_app.engine.errors import BuildError
@@ -146,6 +147,24 @@ def test_a_build_can_be_cancelled(
     assert not is_alive(builds(tmp_path)[0])
 
 
+def test_a_builder_that_does_not_leave_is_ended_and_its_plan_kept(
+    tmp_path: Path, spec: BuildSpec, odd_worker: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "LEAVING_S", 0.2)
+    build(spec, BuildLimits(), lambda _: None, command=odd_worker("lingers"))
+    assert Path(spec.plan).exists()
+    assert not is_alive(builds(tmp_path)[0])
+
+
+def test_a_listener_that_fails_ends_the_build(tmp_path: Path, spec: BuildSpec, odd_worker: Command) -> None:
+    def fail(event: BuildEvent) -> None:
+        raise RuntimeError(event.text)
+
+    with pytest.raises(RuntimeError, match="hanging"):
+        build(spec, BuildLimits(), fail, command=odd_worker("hangs"))
+    assert not is_alive(builds(tmp_path)[0])
+
+
 def test_a_build_that_eats_memory_is_ended_and_tried_with_less_workspace(
     tmp_path: Path, spec: BuildSpec, odd_worker: Command, events: list[BuildEvent]
 ) -> None:
@@ -201,8 +220,8 @@ def test_the_child_dies_with_its_parent(tmp_path: Path, spec: BuildSpec, odd_wor
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "hanging\n"
-        child = builds(tmp_path)[0]
-        assert is_alive(child)
+        builder = builds(tmp_path)[0]
+        assert is_alive(builder)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    wait_until(lambda: not is_alive(child), "the builder outlives its parent")
+    wait_until(lambda: not is_alive(builder), "the builder outlives its parent")

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_app.engine.errors import EngineError
@@ -47,6 +47,7 @@ ORIN = DeviceFacts("8.6.0", "12.2", "Orin", "8.7", "36.3")
 BUILT = EngineIdentity("a" * 64, ORIN, Precision.FP16, Profile(416, 416, 1, 4, 8))
 
 
+@settings(deadline=None)
 @given(IDENTITIES)
 def test_an_identity_is_itself_after_a_round_trip(identity: EngineIdentity) -> None:
     again = EngineIdentity.from_json(identity.to_json())
@@ -55,11 +56,13 @@ def test_an_identity_is_itself_after_a_round_trip(identity: EngineIdentity) -> N
     assert differences(again, identity) == []
 
 
+@settings(deadline=None)
 @given(IDENTITIES, IDENTITIES)
 def test_different_identities_have_different_digests(one: EngineIdentity, other: EngineIdentity) -> None:
     assert (one == other) == (one.digest == other.digest)
 
 
+@settings(deadline=None)
 @given(IDENTITIES, IDENTITIES)
 def test_each_field_counts(built: EngineIdentity, other: EngineIdentity) -> None:
     built = replace(built, options=BuildOptions())

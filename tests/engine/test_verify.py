@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -85,6 +85,7 @@ SOME_BOXES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(SOME_BOXES, SOME_BOXES)
 def test_matching_is_fair_to_both_sides(one: Boxes, other: Boxes) -> None:
     there, back = match_boxes(one, other, LIMITS), match_boxes(other, one, LIMITS)
@@ -92,6 +93,7 @@ def test_matching_is_fair_to_both_sides(one: Boxes, other: Boxes) -> None:
     assert 0 <= there.matched <= there.counted
 
 
+@settings(deadline=None)
 @given(SOME_BOXES)
 def test_a_result_matches_itself_unless_boxes_coincide(found: Boxes) -> None:
     pair = match_boxes(found, found, LIMITS)
