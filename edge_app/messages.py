@@ -27,7 +27,7 @@ class CameraState(str, Enum):
     STALLED = "stalled"
     LOST = "lost"
     ENDED = "ended"
-    """A finite source (file, folder) delivered its last frame."""
+    """No more frames will come: a file or folder delivered its last one, or the daemon was stopped."""
 
 
 class NodeState(str, Enum):

@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from edge_app.interfaces import CameraObserver
 from edge_app.messages import CameraState, CameraStatus, NodeState
@@ -41,11 +42,14 @@ class NodeWatch:
         self._lock = threading.Lock()
         self._statuses = {camera: CameraStatus(camera, CameraState.CONNECTING) for camera in cameras}
         self._running = False
+        self._stopped = False
         self._told: tuple[NodeState, str | None] | None = None
 
     def camera_changed(self, status: CameraStatus) -> None:
         """Take a camera's new status into account; see `CameraObserver`."""
         with self._lock:
+            if self._stopped:
+                return
             self._statuses[status.camera_id] = status
             self._observer.camera_changed(status)
             if self._running:
@@ -65,9 +69,15 @@ class NodeWatch:
             self._tell(*self._judge())
 
     def stopping(self, reason: str | None) -> None:
-        """The daemon ends; its cameras change nothing about that."""
+        """The daemon ends, and its cameras with it: a kept state must not tell of a stream that is none."""
         with self._lock:
-            self._running = False
+            self._stopped = True
+            for camera_id, status in self._statuses.items():
+                if status.state is not CameraState.ENDED:
+                    self._statuses[camera_id] = ended = replace(
+                        status, state=CameraState.ENDED, reason="the daemon was stopped"
+                    )
+                    self._observer.camera_changed(ended)
             self._tell(NodeState.STOPPING, reason)
 
     def statuses(self) -> dict[str, CameraStatus]:

@@ -44,6 +44,19 @@ def test_every_camera_has_a_state_from_the_start() -> None:
     assert recorder.cameras == [("a", CameraState.CONNECTING), ("b", CameraState.CONNECTING)]
 
 
+def test_no_camera_streams_on_when_the_node_has_stopped() -> None:
+    watch, recorder = make_watch()
+    watch.running()
+    watch.camera_changed(CameraStatus("a", CameraState.STREAMING, decoder="ffmpeg"))
+    watch.camera_changed(CameraStatus("b", CameraState.ENDED))
+    recorder.cameras.clear()
+    watch.stopping("SIGTERM")
+    watch.camera_changed(CameraStatus("a", CameraState.LOST, "its reader came back late"))
+    assert recorder.cameras == [("a", CameraState.ENDED)]
+    stopped = CameraStatus("a", CameraState.ENDED, "the daemon was stopped", decoder="ffmpeg")
+    assert watch.statuses() == {"a": stopped, "b": CameraStatus("b", CameraState.ENDED)}
+
+
 def test_what_does_not_change_is_not_told_again() -> None:
     watch, recorder = make_watch()
     watch.running()
