@@ -4,7 +4,7 @@ from edge_app.config.document import render_default_config, render_starter_confi
 from edge_app.config.loader import LoadedConfig, load_config, parse_config, require_cameras
 from edge_app.config.models import AppConfig
 from edge_app.config.problems import InvalidConfigError, Problem
-from edge_app.config.secrets import RedactingFilter, SecretRegistry, redact_uri, resolve_password
+from edge_app.config.secrets import SecretRegistry, redact_uri, resolve_password
 from edge_app.config.summary import check_config, write_starter_config
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "InvalidConfigError",
     "LoadedConfig",
     "Problem",
-    "RedactingFilter",
     "SecretRegistry",
     "check_config",
     "load_config",

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, quote_plus
@@ -129,26 +129,6 @@ class SecretRegistry:
         for form in self._forms:
             text = text.replace(form, HIDDEN)
         return redact_uri(text)
-
-
-class RedactingFilter(logging.Filter):
-    """Redacts log records with their exceptions; belongs on handlers, so that no logger escapes it."""
-
-    def __init__(self, redact: Callable[[str], str]) -> None:
-        super().__init__()
-        self._redact = redact
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Replace the record's texts by redacted ones. Always returns True."""
-        record.msg = self._redact(record.getMessage())
-        record.args = None
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = self._redact(record.exc_text)
-        if record.stack_info:
-            record.stack_info = self._redact(record.stack_info)
-        return True
 
 
 def resolve_password(
