@@ -52,7 +52,7 @@ class Reporter:
         if done == 0 and parent is None:
             self._send(EventKind.PHASE, phase)
         if done >= steps:
-            del self._fractions[phase]
+            self._fractions.pop(phase, None)
         else:
             self._advance(self._nested_fraction(phase))
 

@@ -65,7 +65,7 @@ def run_build(
     config = api.configure(builder, spec.precision, spec.options, spec.workspace_bytes)
     api.add_profile(builder, config, network, spec.profile)
     if graph.keep and spec.precision is not Precision.FP32:
-        count = constrain_layers(trt, network, graph.keep)
+        count = constrain_layers(trt, network, graph.keep, {node.name for node in graph.nodes})
         reporter.note(f"{count} of {network.num_layers} layers are bound to FP32")
     if tune is not None:
         tune(config)

@@ -233,8 +233,11 @@ def test_layers_of_kept_nodes_are_bound_to_fp32() -> None:
         Layer("conv", "f"),
         Layer("softmax_2", "i", metadata="[ONNX Layer: softmax]"),
         Layer("softmax", "f", kind="CONSTANT"),
+        Layer("softmax_17", "f"),
+        Layer("softmax_1", "f"),
     ]
     network = SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
-    assert constrain_layers(trt, network, {"softmax"}) == 2
-    assert [layer.precision for layer in layers] == ["f", "f", None, None, None]
-    assert [layer.output_type for layer in layers] == ["f", "f", None, None, None]
+    assert constrain_layers(trt, network, {"softmax"}, {"softmax", "softmax_1", "conv"}) == 3
+    expected = ["f", "f", None, None, None, "f", None]
+    assert [layer.precision for layer in layers] == expected
+    assert [layer.output_type for layer in layers] == expected

@@ -4,8 +4,10 @@ EDGE_APP_TEST_ENGINES names a directory that keeps engines and timings between r
 run with `-o log_cli=true -o log_cli_level=INFO`.
 """
 
+import json
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +38,7 @@ from edge_app.errors import ModelError
 from edge_app.geometry import InputSpec
 from edge_app.gpu.context import Gpu
 from edge_app.gpu.engine import LoadedEngine
+from edge_app.gpu.tensorrt_api import load_tensorrt
 from edge_app.messages import Frame, FrameInfo
 from edge_app.postprocess.nms import non_max_suppression
 from edge_app.preprocess.letterbox import CpuPreprocessor
@@ -207,6 +210,24 @@ def test_the_second_start_takes_the_engine(
         logger.info(
             "%s: found in %.2f s, ready after %.2f s", precision.value, found_s, time.perf_counter() - started
         )
+
+
+def test_the_decode_runs_in_fp32(gpu: Gpu, demo_engine: Demo) -> None:
+    """What the engine itself says of the layers that hold the head's exponential function and sigmoid."""
+    precision, obtained = demo_engine
+    with gpu.attach():
+        engine = LoadedEngine(gpu, obtained.plan, obtained.engine.plan_path)
+        tensorrt = load_tensorrt()
+        inspector = engine._native.create_engine_inspector()
+        described = inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON)
+        del inspector
+        engine.close()
+    layers = json.loads(described)["Layers"]
+    decode = [layer for layer in layers if re.search(r"(^|\W)/(Exp|Sigmoid)\b", str(layer["Name"]))]
+    assert decode, [layer["Name"] for layer in layers]
+    for layer in decode:
+        formats = [tensor["Format/Datatype"] for tensor in layer["Outputs"]]
+        assert all("FP32" in text or "Float" in text for text in formats), (precision, layer["Name"], formats)
 
 
 @pytest.fixture

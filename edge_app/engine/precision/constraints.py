@@ -10,20 +10,25 @@ import re
 from collections.abc import Container
 from typing import Any
 
+NUMBER = re.compile(r"_\d+$")
 ORIGIN = re.compile(r"\[ONNX Layer: (.*?)\]")
 
 
-def constrain_layers(trt: Any, network: Any, keep: Container[str]) -> int:
+def constrain_layers(trt: Any, network: Any, keep: Container[str], nodes: Container[str]) -> int:
     """Make the layers of the nodes in `keep` calculate and deliver FP32; return how many they are.
 
-    The configuration must hold OBEY_PRECISION_CONSTRAINTS.
+    Args:
+        trt: The module `tensorrt`.
+        network: The parsed network; its configuration must hold OBEY_PRECISION_CONSTRAINTS.
+        keep: Names of the nodes that stay FP32.
+        nodes: Names of all nodes.
     """
     count = 0
     floats = {trt.DataType.FLOAT, trt.DataType.HALF}
     for layer in (network.get_layer(i) for i in range(network.num_layers)):
         outputs = [layer.get_output(i) for i in range(layer.num_outputs)]
         calculates = any(output is not None and output.dtype in floats for output in outputs)
-        if origin_of(layer) not in keep or not calculates or _is_constant(trt, layer):
+        if origin_of(layer, nodes) not in keep or not calculates or _is_constant(trt, layer):
             continue
         layer.precision = trt.DataType.FLOAT
         for i, output in enumerate(outputs):
@@ -33,10 +38,14 @@ def constrain_layers(trt: Any, network: Any, keep: Container[str]) -> int:
     return count
 
 
-def origin_of(layer: Any) -> str:
+def origin_of(layer: Any, nodes: Container[str]) -> str:
     """Return the name of the ONNX node that a layer was made for."""
     found = ORIGIN.search(str(getattr(layer, "metadata", "") or ""))
-    return found[1] if found else str(layer.name)
+    if found is not None:
+        return found[1]
+    name = str(layer.name)
+    # The second layer of a node is called as the node with a number behind.
+    return name if name in nodes else NUMBER.sub("", name)
 
 
 def _is_constant(trt: Any, layer: Any) -> bool:
