@@ -40,7 +40,10 @@ def holder_of(path: Path) -> Holder | None:
 
 @contextmanager
 def hold(
-    path: Path, timeout_s: float | None = None, on_wait: Callable[[Holder | None], None] | None = None
+    path: Path,
+    timeout_s: float | None = None,
+    on_wait: Callable[[Holder | None], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[None]:
     """Hold the lock file; the kernel frees it when the process ends, however it ends.
 
@@ -48,13 +51,14 @@ def hold(
         path: The lock file; created if absent, never deleted.
         timeout_s: Seconds to wait for another holder; None for ever.
         on_wait: Called once if there is another holder.
+        cancelled: Asked often while waiting; the wait ends once it is true.
 
     Raises:
-        StoreLockedError: It was not free within `timeout_s`.
+        StoreLockedError: It was not free within `timeout_s`, or the wait was cancelled.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        _acquire(descriptor, path, timeout_s, on_wait)
+        _acquire(descriptor, path, timeout_s, on_wait, cancelled)
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         program = Path(sys.argv[0] or "python").name
         name = json.dumps(asdict(Holder(os.getpid(), program, since))).encode()
@@ -66,7 +70,11 @@ def hold(
 
 
 def _acquire(
-    descriptor: int, path: Path, timeout_s: float | None, on_wait: Callable[[Holder | None], None] | None
+    descriptor: int,
+    path: Path,
+    timeout_s: float | None,
+    on_wait: Callable[[Holder | None], None] | None,
+    cancelled: Callable[[], bool],
 ) -> None:
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     told = False
@@ -79,7 +87,7 @@ def _acquire(
                 on_wait(holder_of(path))
         else:
             return
-        if deadline is not None and time.monotonic() >= deadline:
+        if cancelled() or (deadline is not None and time.monotonic() >= deadline):
             raise StoreLockedError(
                 f"{path.parent}: an engine is being built by {holder_of(path) or 'another process'}",
                 hint="Wait for it to finish, or end that process.",

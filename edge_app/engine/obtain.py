@@ -137,6 +137,7 @@ def obtain_engine(
     Raises:
         BuildError: The build failed.
         RefusedEngineError: The engine is too far from the model.
+        StoreLockedError: Waiting for another build was cancelled.
         EngineError: The model or the store cannot be used.
     """
     wanted = wanted_identity(workshop.store, request, workshop.device)
@@ -144,7 +145,7 @@ def obtain_engine(
     found = None if rebuild else _find(workshop, request, wanted, reasons)
     if found is not None:
         return found
-    with workshop.store.lock(on_wait=lambda holder: _tell_wait(workshop, holder)):
+    with workshop.store.lock(None, lambda holder: _tell_wait(workshop, holder), workshop.cancelled):
         # Whoever held the lock may have built it.
         found = None if rebuild else _find(workshop, request, wanted, reasons)
         if found is not None:

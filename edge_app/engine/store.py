@@ -74,10 +74,13 @@ class EngineStore:
         check_ownership(self.directory)
 
     def lock(
-        self, timeout_s: float | None = None, on_wait: Callable[[Holder | None], None] | None = None
+        self,
+        timeout_s: float | None = None,
+        on_wait: Callable[[Holder | None], None] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> AbstractContextManager[None]:
         """Hold the store for building or pruning; see `lock.hold`."""
-        return hold(self.directory / ".lock", timeout_s, on_wait)
+        return hold(self.directory / ".lock", timeout_s, on_wait, cancelled)
 
     def engines(self) -> list[StoredEngine]:
         """Return every engine with a sound manifest, newest first; others are set aside with a warning."""

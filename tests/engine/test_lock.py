@@ -48,6 +48,15 @@ def test_who_holds_the_lock_is_told(tmp_path: Path) -> None:
         process.communicate("")
 
 
+def test_a_wait_can_be_cancelled(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with start_holder(path) as process:
+        answers = iter([False, True])
+        with pytest.raises(StoreLockedError), hold(path, cancelled=lambda: next(answers)):
+            pytest.fail("two processes hold the lock")
+        process.communicate("")
+
+
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with start_holder(path) as process:
