@@ -28,6 +28,7 @@ from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
 from edge_app.ops.signals import stop_on_signals
 from edge_app.pipeline.lanes import FrameLanes
+from edge_app.pipeline.stage import unless_stopped
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Detect, Street
 from edge_app.postprocess.detect import create_head
@@ -39,7 +40,7 @@ from edge_app.publish.publisher import MqttPublisher
 logger = logging.getLogger(__name__)
 
 
-STREET_STOP_S = 2.0
+STREET_STOP_S = 1.5
 PUBLISHER_STOP_S = 1.5
 """Together, with what else there is to do, less than the 5 s in which SIGTERM ends the daemon."""
 
@@ -109,6 +110,7 @@ class Application:
     def __init__(self, loaded: LoadedConfig, secrets: SecretRegistry) -> None:
         config = loaded.config
         self._config = config
+        self._secrets = secrets
         self._node = config.node.name or host_node_name()
         self._started = time.monotonic()
         self._started_at_ns = time.time_ns()
@@ -148,7 +150,8 @@ class Application:
             self._walk(stop)
             reason = "asked to" if stop.is_set() else "every camera has ended"
         except EdgeAppError as error:
-            reason = error.message
+            # It may quote what a library said, and is printed and published.
+            reason = error.message = self._secrets.redact(error.message)
             raise
         finally:
             self._watch.stopping(reason)
@@ -183,7 +186,13 @@ class Application:
 
     def _walk(self, stop: threading.Event) -> None:
         config = self._config
-        detector = open_detector(config.model, config.inference, config.postprocess)
+        detector = unless_stopped(
+            stop,
+            "model",
+            lambda: open_detector(config.model, config.inference, config.postprocess),
+        )
+        if detector is None:
+            return
         try:
             self._publisher.set_info(self._info(detector.backend))
             street = Street(

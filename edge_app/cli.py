@@ -16,6 +16,7 @@ import typer
 
 from edge_app import __version__
 from edge_app.errors import EXIT_FAILURE, EdgeAppError
+from edge_app.ops.process import leave
 
 app = typer.Typer(
     name="edge-app",
@@ -246,16 +247,18 @@ def main() -> NoReturn:
             app()
         finally:
             sys.stdout.flush()
+    except SystemExit as ended:  # how the library ends every command
+        leave(ended.code if isinstance(ended.code, int) else EXIT_FAILURE)
     except EdgeAppError as error:
         typer.echo(f"edge-app: {error}", err=True)
-        sys.exit(error.exit_status)
+        leave(error.exit_status)
     except OSError as error:
         _forget_output()
         if not isinstance(error, BrokenPipeError):  # `| head` has seen enough, and that is no error
             where = f": {error.filename}" if error.filename else ""
             typer.echo(f"edge-app: {error.strerror or error}{where}", err=True)
-        sys.exit(EXIT_FAILURE)
-    sys.exit(0)
+        leave(EXIT_FAILURE)
+    leave(0)
 
 
 def _forget_output() -> None:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import TypeVar
 
 from edge_app.errors import ChannelClosed
+
+T = TypeVar("T")
+
+POLL_S = 0.1
+"""How soon it is noticed that a call is no longer wanted."""
 
 OnFailure = Callable[[str, BaseException], None]
 """Gets the name of the stage and what went wrong."""
@@ -40,3 +47,24 @@ class Stage(threading.Thread):
             self._on_failure(self.name, error)
         finally:
             self._on_end()
+
+
+def unless_stopped(stop: threading.Event, name: str, call: Callable[[], T]) -> T | None:
+    """Return what `call` returns or raise what it raises; None if `stop` is set before that.
+
+    It runs on a daemon thread of that name, which is then left behind: nothing else ends the loading of a
+    model in time.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    while not stop.is_set():
+        if wait([future], POLL_S).done:
+            return future.result()
+    return None
