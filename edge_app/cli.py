@@ -236,6 +236,85 @@ def bench(
     run_benchmarks(names or [], rounds=rounds, json_path=json)
 
 
+@app.command()
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="package.module:attribute, a torch.nn.Module or what returns one (this runs its code); "
+            "or a TorchScript file.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The .onnx file to write.", show_default=False)
+    ],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Weights of the module: a state dict, and nothing else.", show_default=False),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Width and height of the input in pixels.")] = "640x640",
+    opset: Annotated[int, typer.Option(help="ONNX operators; TensorRT 8.6 reads up to 17.")] = 17,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Class names in order: person,car or a text file with one on each line.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; otherwise that of the file.", show_default=False)
+    ] = None,
+    stride: Annotated[int, typer.Option(help="Stride of the coarsest grid, told with the labels.")] = 32,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest difference to torch, as a share of an output's magnitude.", min=0)
+    ] = 1e-4,
+    simplify: Annotated[
+        bool, typer.Option("--simplify/--no-simplify", help="Fold constants and the arithmetic of shapes.")
+    ] = True,
+    json: JsonFlag = False,
+) -> None:
+    """Write a PyTorch module as an ONNX model, checked.
+
+    The batch is its only dynamic axis, and its results are compared with the module's. Nothing is written unless the model is valid and gives what the module gives.
+    """
+    from edge_app.export.command import run_export
+
+    run_export(
+        source,
+        output=output,
+        checkpoint=checkpoint,
+        size=size,
+        opset=opset,
+        labels=labels,
+        name=name,
+        stride=stride,
+        simplify=simplify,
+        tolerance=tolerance,
+        json_output=json,
+    )
+
+
+@app.command()
+def inspect(
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A model (.onnx, or the .yaml that describes one), an engine (.engine, .plan), or demo.",
+            show_default=False,
+        ),
+    ],
+    json: JsonFlag = False,
+) -> None:
+    """Say what a model or an engine is.
+
+    Of a model: inputs, outputs, operators, weights, labels, the head that decodes it, and what TensorRT will
+    not like. Of an engine: what it was built from, for and with, its verification, and its layers.
+    """
+    from edge_app.inspection.command import run_inspection
+
+    run_inspection(file, json_output=json)
+
+
 def main() -> NoReturn:
     """Run the command line; errors become one explained line and their exit status."""
     if sys.stdout is None:  # closed by whoever started us

@@ -148,7 +148,14 @@ BUILDER_API: tuple[ApiRow, ...] = (
 )
 """What building an engine needs."""
 
-TENSORRT_API = RUNTIME_API + BUILDER_API
+INSPECTOR_API: tuple[ApiRow, ...] = (
+    ApiRow("ICudaEngine.create_engine_inspector", OLDEST, None, "the layers of an engine"),
+    ApiRow("EngineInspector.get_engine_information", OLDEST, None, "the layers of an engine"),
+    ApiRow("LayerInformationFormat.JSON", OLDEST, None, "the layers of an engine"),
+)
+"""What telling an engine's layers needs."""
+
+TENSORRT_API = RUNTIME_API + BUILDER_API + INSPECTOR_API
 
 
 def missing_rows(tensorrt: Any, version: Version, rows: tuple[ApiRow, ...]) -> list[ApiRow]:

@@ -20,5 +20,5 @@ def labels_of_metadata(names: str) -> tuple[str, ...]:
             raise ValueError("class ids must be 0, 1, 2 and so on, without a gap")
         parsed = [parsed[class_id] for class_id in range(len(parsed))]
     if not isinstance(parsed, list | tuple):
-        raise ValueError(f"not a dict or list of names, but {type(parsed).__name__}")
+        raise ValueError(f"not a dict or list of names, but {type(parsed).__name__}")  # noqa: TRY004 - it is text
     return tuple(str(value) for value in parsed)
