@@ -27,7 +27,10 @@ def resolve_input_spec(description: ModelDescription, shape: tuple[int | None, .
     width = _side("width", wanted.width, shape[width_axis], description)
     height = _side("height", wanted.height, shape[height_axis], description)
     fields = wanted.model_dump(exclude_none=True, exclude={"width", "height", "layout"})
-    return InputSpec(width=width, height=height, layout=layout, **fields)
+    try:
+        return InputSpec(width=width, height=height, layout=layout, **fields)
+    except ValueError as error:
+        raise ModelError(f"{description.path}: its input cannot be: {error}") from None
 
 
 def _layout(description: ModelDescription, shape: tuple[int | None, ...]) -> Layout:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from edge_app.config.models import InputOverrides, ModelSection
 from edge_app.errors import ModelError
@@ -114,8 +115,12 @@ def _labels(chosen: object, described: object, path: Path) -> tuple[str, ...] | 
     return tuple(described)
 
 
-def _merge_input(path: Path, described: Mapping[str, Any], chosen: InputOverrides) -> InputOverrides:
-    fields = dict(described)
+def _merge_input(path: Path, described: object, chosen: InputOverrides) -> InputOverrides:
+    if not isinstance(described, dict):
+        raise ModelError(
+            f"{path}: input must be a mapping, such as {{size: [640, 640]}}, found {described!r}"
+        )
+    fields: dict[str, Any] = dict(described)
     size = fields.pop("size", None)
     if size is not None:
         if not (isinstance(size, list) and len(size) == 2):
@@ -124,5 +129,8 @@ def _merge_input(path: Path, described: Mapping[str, Any], chosen: InputOverride
     fields.update(chosen.model_dump(exclude_none=True))
     try:
         return InputOverrides.model_validate(fields, strict=False)
-    except ValueError as error:
-        raise ModelError(f"{path}: input cannot be understood: {error}") from None
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+        )
+        raise ModelError(f"{path}: input cannot be understood: {wrong}") from None

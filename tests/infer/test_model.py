@@ -60,11 +60,19 @@ def test_the_configuration_wins_over_the_description(make_model: MakeModel) -> N
     [
         ("- a\n- b\n", "a model description is a mapping, found list"),
         ("name: [unclosed\n", "not a model description: while parsing"),
-        ("file: model.onnx\nlables: [a]\n", "unknown key 'lables' Hint: Known are figures, file, head"),
+        ("file: model.onnx\nlables: [a]\n", "unknown key 'lables'. Hint: Known are figures, file, head"),
         ("file: model.onnx\nlabels: person\n", "labels must be a list of names, found 'person'"),
         ("file: model.onnx\ninput: {size: 640}\n", "input.size must be \\[width, height\\], found 640"),
-        ("file: model.onnx\ninput: {colour: rgb}\n", "input cannot be understood"),
-        ("file: gone.onnx\n", "gone.onnx: there is no such model file Hint: Check model.path."),
+        (
+            "file: model.onnx\ninput: {colour: rgb}\n",
+            "input cannot be understood: colour: Extra inputs are not",
+        ),
+        (
+            "file: model.onnx\ninput: {size: [0, 64], scale: x}\n",
+            "cannot be understood: width: Input should be greater than or equal to 32; scale: Input",
+        ),
+        ("file: model.onnx\ninput: [640, 640]\n", r"input must be a mapping, .* found \[640, 640\]"),
+        ("file: gone.onnx\n", "gone.onnx: there is no such model file. Hint: Check model.path."),
         ("file: model.onnx\nsha256: abcdef123456789\n", "SHA-256 is .*, but model.yaml says abcdef123456"),
     ],
 )
@@ -83,9 +91,14 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "overrides", "message"),
     [
-        ((1, 3, None, None), {}, "leaves its input width open Hint: Set model.input.width"),
+        ((1, 3, None, None), {}, "leaves its input width open. Hint: Set model.input.width"),
         ((1, 3, 32, 48), {"width": 64, "height": 32}, "input width is 48 pixels, but 64 is asked for"),
         ((1, 4, 32, 48), {}, r"cannot tell which axis of \[1, 4, 32, 48\] is the colour"),
+        (
+            (1, 3, 32, 48),
+            {"std": (0.0, 1.0, 1.0)},
+            r"model\.onnx: its input cannot be: std must not contain 0",
+        ),
         ((1, 32, 48, 3), {"layout": Layout.NCHW}, r"3 channels, but the nchw input is \[1, 32, 48, 3\]"),
     ],
 )
