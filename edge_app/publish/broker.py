@@ -126,6 +126,9 @@ class Backoff:
         min_s: First wait, in seconds.
         max_s: Longest wait, in seconds.
         lasting_s: A connection of at least so many seconds counts as good.
+
+    Attributes:
+        broken_soon: How many connections in a row worked and did not last.
     """
 
     def __init__(
@@ -140,6 +143,7 @@ class Backoff:
         self._clock, self._jitter = clock, jitter
         self._next_s = min_s
         self._since_s: float | None = None
+        self.broken_soon = 0
 
     def connected(self) -> None:
         """A connection has begun."""
@@ -147,8 +151,10 @@ class Backoff:
 
     def wait_s(self) -> float:
         """Return how long to wait before the next attempt, in seconds: half to all of the current step."""
-        if self._since_s is not None and self._clock() - self._since_s >= self._lasting_s:
-            self._next_s = self._min_s
+        if self._since_s is not None:
+            self.broken_soon += 1
+            if self._clock() - self._since_s >= self._lasting_s:
+                self._next_s, self.broken_soon = self._min_s, 0
         self._since_s = None
         step_s = min(self._next_s, self._max_s)
         self._next_s = min(step_s * 2, self._max_s)

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 HANG_UPS_UNPROVEN = 2
 HANG_UPS_PROVEN = 6
+SUSPICIOUS_BREAKS = 3
+"""So many working connections in a row that did not last are asked about: not every broker says why."""
 
 
 class VersionChoice:
@@ -172,11 +174,20 @@ class BrokerConnection:
         return not self.connected or self._traffic.drained() or time.monotonic() >= self._leave_at_s
 
     def _report(self, end: SessionEnd, changed: bool) -> None:
-        self.problem = end.words
+        self.problem = words = end.words + self._suspicion(end)
         if changed:
-            logger.warning("%s; trying MQTT %s", end.words, self._choice.version)
-        elif self._repeats.allows(end.words):
-            logger.warning("no broker, trying again for ever: %s", end.words)
+            logger.warning("%s; trying MQTT %s", words, self._choice.version)
+        elif self._repeats.allows(words):
+            logger.warning("no broker, trying again for ever: %s", words)
+
+    def _suspicion(self, end: SessionEnd) -> str:
+        told = "client id" in end.words
+        if end.kind is not EndKind.LOST or told or self._backoff.broken_soon < SUSPICIOUS_BREAKS:
+            return ""
+        return (
+            f", and that again and again: does another client use the client id {self._options.client_id!r}? "
+            "Each needs its own (mqtt.client_id)"
+        )
 
     def _warn_of_open_password(self) -> None:
         address = self._options.address

@@ -99,6 +99,11 @@ class Recorder(Traffic):
         with self._lock:
             return [payload for message, payload in self._messages if message.topic == topic]
 
+    def everything(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return topic and payload of every message so far."""
+        with self._lock:
+            return [(message.topic, payload) for message, payload in self._messages]
+
     def states(self, topic: str = f"{BASE}/status") -> list[str]:
         """Return the states told on `topic` so far."""
         return [payload["state"] for payload in self.on(topic)]

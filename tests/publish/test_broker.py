@@ -71,10 +71,10 @@ class TestBackoff:
         assert [backoff.wait_s(), backoff.wait_s()] == [0.5, 1.0]
         backoff.connected()
         clock.now_s += 9.0
-        assert backoff.wait_s() == 2.0
+        assert (backoff.wait_s(), backoff.broken_soon) == (2.0, 1)
         backoff.connected()
         clock.now_s += 10.0
-        assert backoff.wait_s() == 0.5
+        assert (backoff.wait_s(), backoff.broken_soon) == (0.5, 0)
 
 
 def test_a_text_is_said_again_only_after_a_while() -> None:
