@@ -1,4 +1,4 @@
-"""Rendered training images: many processes draw scenes into one block of shared memory while training runs."""
+"""Rendered training images: processes draw scenes into shared memory while training runs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ PAD_VALUE = 114
 MOST_OBJECTS = 48
 FRAMES_A_SCENE = 12
 SIZES = (
-    *((1280, 720),) * 7, *((640, 360),) * 2, *((960, 540),) * 2, (1920, 1080), (1024, 768), *((640, 480),) * 2,
-    (720, 1280), (800, 800),
+    *((1280, 720),) * 7, *((640, 360),) * 2, *((960, 540),) * 2, (1920, 1080), (1024, 768),
+    *((640, 480),) * 2, (720, 1280), (800, 800),
 )  # fmt: skip
 
 
 def letterbox(
     image: NDArray[np.uint8], size: int, interpolation: int = cv2.INTER_LINEAR
 ) -> tuple[NDArray[np.uint8], float, float, float]:
-    """Fits an image into the middle of a padded square; also the scale and the left and top offsets in pixels."""
+    """An image fitted into the middle of a padded square; also the scale and the left and top offsets."""
     height, width = image.shape[:2]
     scale = min(size / width, size / height)
     inner = (round(width * scale), round(height * scale))
     left, top = (size - inner[0]) // 2, (size - inner[1]) // 2
     square = np.full((size, size, 3), PAD_VALUE, np.uint8)
-    square[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner, interpolation=interpolation)
+    square[top : top + inner[1], left : left + inner[0]] = cv2.resize(
+        image, inner, interpolation=interpolation
+    )
     return square, scale, float(left), float(top)
 
 
@@ -58,7 +60,7 @@ def spoil(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 
 def boxes_row(truth: Truth, scale: float, left: float, top: float) -> NDArray[np.float32]:
-    """The truth as (MOST_OBJECTS, 6): xyxy in network pixels, class (-1: none), ignore. Smallest are left out."""
+    """The truth as (MOST_OBJECTS, 6): xyxy in network pixels, class (-1: none), ignore; largest first."""
     row = np.zeros((MOST_OBJECTS, 6), np.float32)
     row[:, 4] = -1.0
     area = (truth.xyxy[:, 2:] - truth.xyxy[:, :2]).prod(axis=1) - truth.ignore * 1e9
@@ -71,7 +73,7 @@ def boxes_row(truth: Truth, scale: float, left: float, top: float) -> NDArray[np
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """Images (N, S, S, 3) RGB and boxes (N, MOST_OBJECTS, 6), filled by `workers` processes, each its own share."""
+    """Images (N, S, S, 3) RGB and boxes (N, MOST_OBJECTS, 6); each process fills its own share."""
 
     images: NDArray[np.uint8]
     boxes: NDArray[np.float32]
@@ -99,7 +101,8 @@ def start_pool(count: int, size: int, workers: int, seed: int) -> tuple[Pool, li
     )
     context = multiprocessing.get_context("fork")
     processes = [
-        context.Process(target=_draw, args=(pool, number, size, seed), daemon=True) for number in range(workers)
+        context.Process(target=_draw, args=(pool, number, size, seed), daemon=True)
+        for number in range(workers)
     ]
     for process in processes:
         process.start()

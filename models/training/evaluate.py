@@ -1,25 +1,20 @@
 """Average precision (pycocotools) and speed of an exported model on held-out scenes.
 
-    python models/training/evaluate.py models/demo.onnx --scenes 250
+python models/training/evaluate.py models/demo.onnx --scenes 250
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
 import onnxruntime
+from dataset import letterbox
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
-
-from dataset import letterbox
 
 from edge_app.scene import LABELS, StreetScene
 
@@ -66,7 +61,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=250)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--frames", type=int, default=2, help="frames of each scene, 20 s apart")
-    parser.add_argument("--size", type=int, nargs=2, default=(1280, 720), help="width and height of the scenes")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(1280, 720), help="width and height of the scenes"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     settings = onnxruntime.SessionOptions()
@@ -81,15 +78,31 @@ def main() -> None:
             number = len(images) + 1
             images.append({"id": number, "width": width, "height": height})
             truth = scene.truth(15 + 600 * frame)
-            for box, class_id, ignore in zip(truth.xyxy.tolist(), truth.class_id.tolist(), truth.ignore.tolist(), strict=True):
+            for box, class_id, ignore in zip(
+                truth.xyxy.tolist(), truth.class_id.tolist(), truth.ignore.tolist(), strict=True
+            ):
                 w, h = box[2] - box[0], box[3] - box[1]
-                annotations.append(
-                    {"id": len(annotations) + 1, "image_id": number, "category_id": class_id, "bbox": [box[0], box[1], w, h], "area": w * h, "iscrowd": int(ignore)}
-                )  # fmt: skip
-            for x0, y0, x1, y1, confidence, kind in detect(session, scene.render(15 + 600 * frame), size).tolist():
-                results.append({"image_id": number, "category_id": int(kind), "bbox": [x0, y0, x1 - x0, y1 - y0], "score": confidence})
+                annotation = {"bbox": [box[0], box[1], w, h], "area": w * h, "iscrowd": int(ignore)}
+                annotation |= {"id": len(annotations) + 1, "image_id": number, "category_id": class_id}
+                annotations.append(annotation)
+            for x0, y0, x1, y1, confidence, kind in detect(
+                session, scene.render(15 + 600 * frame), size
+            ).tolist():
+                results.append(
+                    {
+                        "image_id": number,
+                        "category_id": int(kind),
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "score": confidence,
+                    }
+                )
     coco = COCO()
-    coco.dataset = {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": n, "name": label} for n, label in enumerate(LABELS)]}
+    coco.dataset = {
+        "info": {},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": n, "name": label} for n, label in enumerate(LABELS)],
+    }
     coco.createIndex()
     scores = COCOeval(coco, coco.loadRes(results), "bbox")
     scores.evaluate()
@@ -106,7 +119,10 @@ def main() -> None:
         start = time.perf_counter()
         session.run(None, {"images": blob})
         times.append(time.perf_counter() - start)
-    print(f"inference {np.median(times) * 1e3:.2f} ms, {1 / np.median(times):.0f} frames/s, {options.threads} threads")
+    print(
+        f"inference {np.median(times) * 1e3:.2f} ms, {1 / np.median(times):.0f} frames/s, "
+        f"{options.threads} threads"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Writes the trained network as ONNX and checks it against ONNX Runtime.
 
-    python models/training/export.py checkpoint.pt demo.onnx
+python models/training/export.py checkpoint.pt demo.onnx
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
-
 from network import Deployed, Detector
 
 from edge_app.scene import LABELS
@@ -39,7 +36,13 @@ def export(network: Detector, size: int, path: Path) -> float:
     )
     model = onnx.load(path)
     names = dict(enumerate(LABELS))
-    for key, value in {"names": names, "stride": 32, "task": "detect", "imgsz": [size, size], "license": "Apache-2.0"}.items():
+    for key, value in {
+        "names": names,
+        "stride": 32,
+        "task": "detect",
+        "imgsz": [size, size],
+        "license": "Apache-2.0",
+    }.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, str(value)
     for axis, length in enumerate((4 + len(LABELS), deployed.strides.numel()), start=1):
@@ -55,7 +58,10 @@ def export(network: Detector, size: int, path: Path) -> float:
         (found,) = session.run(None, {"images": images.numpy()})
         worst = max(worst, float(np.abs(found - expected).max()))
     parameters = sum(p.numel() for p in network.parameters())
-    print(f"{path}: {parameters} parameters, {path.stat().st_size} bytes, max difference {worst:.2e}", flush=True)
+    print(
+        f"{path}: {parameters} parameters, {path.stat().st_size} bytes, max difference {worst:.2e}",
+        flush=True,
+    )
     return worst
 
 

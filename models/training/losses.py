@@ -1,7 +1,8 @@
 """Which cells answer for which object, and how wrong they are.
 
-Assignment is task-aligned (Feng et al. 2021, TOOD): cells inside an object are ranked by confidence^a * IoU^b, the
-best few become positive, and the rank, scaled to the object's best IoU, is the confidence they should reach.
+Assignment is task-aligned (Feng et al. 2021, TOOD): cells inside an object are ranked by
+confidence^a * IoU^b, the best few become positive, and the rank, scaled to the object's best IoU, is the
+confidence they should reach.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import math
 
 import torch
+from network import decode_sides
 from torch import Tensor
 from torch.nn import functional
-
-from network import decode_sides
 
 TOP_CELLS = 10
 CONFIDENCE_POWER, IOU_POWER = 0.5, 5.0
@@ -36,7 +36,9 @@ def complete_iou(boxes: Tensor, others: Tensor) -> Tensor:
     diagonal = (high - low).square().sum(-1).clamp(min=1e-6)
     apart = ((boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]) / 2).square().sum(-1)
     size, other_size = boxes[..., 2:] - boxes[..., :2], (others[..., 2:] - others[..., :2]).clamp(min=1e-3)
-    angle = torch.atan(other_size[..., 0] / other_size[..., 1]) - torch.atan(size[..., 0] / size[..., 1].clamp(min=1e-3))
+    angle = torch.atan(other_size[..., 0] / other_size[..., 1]) - torch.atan(
+        size[..., 0] / size[..., 1].clamp(min=1e-3)
+    )
     aspect = angle.square() * (4 / math.pi**2)
     with torch.no_grad():
         weight = aspect / (1 - iou + aspect + 1e-6)
@@ -44,18 +46,22 @@ def complete_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assign(scores: Tensor, boxes: Tensor, truth: Tensor, middles: Tensor, strides: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def assign(
+    scores: Tensor, boxes: Tensor, truth: Tensor, middles: Tensor, strides: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Targets for each cell.
 
-    scores (B, A, C) and boxes (B, A, 4) are predictions, truth (B, M, 6). Returns the wanted confidences (B, A, C),
-    the wanted boxes (B, A, 4), and which cells lie in an ignored object (B, A).
+    scores (B, A, C) and boxes (B, A, 4) are predictions, truth (B, M, 6). Returns the wanted confidences
+    (B, A, C), the wanted boxes (B, A, 4), and which cells lie in an ignored object (B, A).
     """
     kind, wanted = truth[..., 4], truth[..., :4]
     real = (kind >= 0) & (truth[..., 5] < 0.5)
     x, y = middles[0], middles[1]
     inside = (x > wanted[..., 0:1]) & (x < wanted[..., 2:3]) & (y > wanted[..., 1:2]) & (y < wanted[..., 3:4])
     middle = (wanted[..., :2] + wanted[..., 2:]) / 2
-    close = ((x - middle[..., 0:1]).abs() < NEAR_CELLS * strides) & ((y - middle[..., 1:2]).abs() < NEAR_CELLS * strides)
+    close = ((x - middle[..., 0:1]).abs() < NEAR_CELLS * strides) & (
+        (y - middle[..., 1:2]).abs() < NEAR_CELLS * strides
+    )
     ignored = (inside & ((kind >= 0) & ~real)[..., None]).any(1)
     iou = pair_iou(boxes[:, None], wanted[:, :, None])  # (B, M, A)
     index = kind.clamp(min=0).long()[..., None].expand(-1, -1, scores.shape[1])

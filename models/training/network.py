@@ -1,7 +1,8 @@
 """The demo detector: a small anchor-free network with one prediction for each cell of three grids.
 
-Backbone of cross-stage blocks, a feature pyramid up and down again, and a light decoupled head. Only convolutions,
-ReLU, nearest resize, max-pooling, concatenation and, for the boxes, exp: what every runtime has and runs fast.
+Backbone of cross-stage blocks, a feature pyramid up and down again, and a light decoupled head. Only
+convolutions, ReLU, nearest resize, max-pooling, concatenation and, for the boxes, exp: what every runtime has
+and runs fast.
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ class Branch(nn.Module):
 
 
 class Detector(nn.Module):
-    """Images (B, 3, S, S), RGB in 0..1, to raw predictions (B, 4 + classes, A), cells in row order, fine grid first."""
+    """Images (B, 3, S, S), RGB in 0..1, to raw predictions (B, 4 + classes, A).
+
+    Cells come in row order, the finest grid first.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -106,7 +110,9 @@ class Detector(nn.Module):
         self.lateral4, self.merge3 = Conv(128, 96), Stage(96 + 96, 96, 1)
         self.down3, self.out4 = Conv(96, 64, 3, 2), Stage(64 + 96, 96, 1)
         self.down4, self.out5 = Conv(96, 96, 3, 2), Stage(96 + 96, 128, 1)
-        self.heads = nn.ModuleList([Branch(96, 80, classes), Branch(96, 64, classes), Branch(128, 64, classes)])
+        self.heads = nn.ModuleList(
+            [Branch(96, 80, classes), Branch(96, 64, classes), Branch(128, 64, classes)]
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
@@ -139,7 +145,10 @@ def decode_sides(raw: Tensor, middles: Tensor, strides: Tensor) -> Tensor:
 
 
 class Deployed(nn.Module):
-    """The network with its decoding: (B, 3, S, S) to (B, 4 + classes, A), boxes cxcywh in pixels, confidences 0..1."""
+    """The network with its decoding: (B, 3, S, S) to (B, 4 + classes, A).
+
+    Boxes are cxcywh in input pixels, confidences lie in 0..1.
+    """
 
     def __init__(self, network: Detector, size: int) -> None:
         super().__init__()

@@ -10,21 +10,17 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
-
 from dataset import MOST_OBJECTS, PAD_VALUE, Pool, start_pool
 from export import export
 from losses import detection_loss
 from network import Detector, cells
+from torch import Tensor, nn
+from torch.nn import functional
 
 CLASSES = 6
 BOX_WEIGHT = 5.0
@@ -32,10 +28,14 @@ BOX_WEIGHT = 5.0
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and demo.onnx")
     parser.add_argument("--size", type=int, default=416, help="side of the square input")
-    parser.add_argument("--seconds", type=float, default=360.0, help="length of training, drawing ahead not counted")
+    parser.add_argument(
+        "--seconds", type=float, default=360.0, help="length of training, drawing ahead not counted"
+    )
     parser.add_argument("--images", type=int, default=90_000)
     parser.add_argument("--first", type=int, default=12_000, help="images to wait for before training starts")
     parser.add_argument("--workers", type=int, default=16)
@@ -72,7 +72,7 @@ class Store:
 
 
 def augment(images: Tensor, boxes: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Flips, zooms, shifts and recolours a batch (B, S, S, 3) uint8; images come back as (B, 3, S, S) in 0..1."""
+    """Flips, zooms, shifts and recolours images (B, S, S, 3) uint8; gives (B, 3, S, S) in 0..1 and boxes."""
     device, count, size = images.device, images.shape[0], images.shape[1]
     pixels = images.permute(0, 3, 1, 2).float()
 
@@ -91,7 +91,9 @@ def augment(images: Tensor, boxes: Tensor, strength: float) -> tuple[Tensor, Ten
     grid = functional.affine_grid(theta, [count, 3, size, size], align_corners=False)
     pixels = functional.grid_sample(pixels - PAD_VALUE, grid, align_corners=False) + PAD_VALUE
     middle = size / 2
-    corners = (boxes[..., :4].view(count, -1, 2, 2) - middle) * grow[:, None, None] + middle + shift[:, None, None]
+    corners = (
+        (boxes[..., :4].view(count, -1, 2, 2) - middle) * grow[:, None, None] + middle + shift[:, None, None]
+    )
     low, high = corners.amin(2), corners.amax(2)
     whole = (high - low).clamp(min=1e-3).prod(-1)
     low, high = low.clamp(0, size), high.clamp(0, size)
@@ -118,7 +120,6 @@ def follow(average: nn.Module, network: nn.Module, step: int) -> None:
     means, values = average.state_dict().values(), network.state_dict().values()
     pairs = [(mean, value) for mean, value in zip(means, values, strict=True) if mean.dtype.is_floating_point]
     torch._foreach_lerp_([mean for mean, _ in pairs], [value for _, value in pairs], 1 - keep)
-
 
 
 def warm_up(
@@ -170,7 +171,11 @@ def main() -> None:
     began = told = time.monotonic()
     step = 0
     while (progress := (time.monotonic() - began) / options.seconds) < 1.0:
-        rate = options.rate * min((step + 1) / 300, 1.0) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        rate = (
+            options.rate
+            * min((step + 1) / 300, 1.0)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         rows = store.rows[torch.randint(len(store.rows), (options.batch,), device=device)]
@@ -194,7 +199,10 @@ def main() -> None:
                 f"box {box_loss.item():.4f} rate {rate:.2e}",
                 flush=True,
             )
-    print(f"{step} steps of {options.batch}: {step * options.batch / (time.monotonic() - began):.0f} images/s", flush=True)
+    print(
+        f"{step} steps of {options.batch}: {step * options.batch / (time.monotonic() - began):.0f} images/s",
+        flush=True,
+    )
     average = average.float().cpu().to(memory_format=torch.contiguous_format)
     torch.save(average.state_dict(), options.out / "checkpoint.pt")
     export(average, options.size, options.out / "demo.onnx")
