@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from edge_app import __version__
-from edge_app.errors import EXIT_FAILURE, EdgeAppError
+from edge_app.errors import EXIT_FAILURE, EdgeAppError, missing_package
 from edge_app.ops.process import leave
 
 app = typer.Typer(
@@ -328,9 +328,12 @@ def main() -> NoReturn:
             sys.stdout.flush()
     except SystemExit as ended:  # how the library ends every command
         leave(ended.code if isinstance(ended.code, int) else EXIT_FAILURE)
-    except EdgeAppError as error:
-        typer.echo(f"edge-app: {error}", err=True)
-        leave(error.exit_status)
+    except (EdgeAppError, ModuleNotFoundError) as error:
+        explained = error if isinstance(error, EdgeAppError) else missing_package(error.name)
+        if explained is None:
+            raise
+        typer.echo(f"edge-app: {explained}", err=True)
+        leave(explained.exit_status)
     except OSError as error:
         _forget_output()
         if not isinstance(error, BrokenPipeError):  # `| head` has seen enough, and that is no error

@@ -68,3 +68,17 @@ class EndOfStream(Exception):  # noqa: N818 - control flow, not an error
 
 class ChannelClosed(Exception):  # noqa: N818 - control flow, not an error
     """The channel was closed: there will be no more items, or nobody is left to take one."""
+
+
+_WHERE_TO_GET = {
+    "cv2": "pip install 'edge-app[opencv]', or on a Jetson the system's own: apt install python3-opencv",
+    "onnxruntime": "pip install 'edge-app[onnxruntime]'",
+    "amqtt": "pip install 'edge-app[demo]'",
+}
+
+
+def missing_package(name: str | None) -> ConfigError | None:
+    """Return the explanation of a missing package that one of our extras brings, None for any other."""
+    if name not in _WHERE_TO_GET:
+        return None
+    return ConfigError(f"The Python package {name} is not installed.", hint=f"{_WHERE_TO_GET[name]}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -87,3 +88,16 @@ def test_letters_that_the_terminal_lacks_are_written_another_way() -> None:
 
 def test_a_narrow_terminal_is_no_crash() -> None:
     assert edge_app_says("run", "--help", env={"COLUMNS": "20", "TERM": "dumb"}).returncode == 0
+
+
+def test_a_package_that_an_extra_brings_is_named_when_it_is_missing(tmp_path: Path) -> None:
+    absent = 'raise ModuleNotFoundError("No module named \'cv2\'", name="cv2")\n'
+    (tmp_path / "cv2.py").write_text(absent, encoding="utf-8")
+    (tmp_path / "edge.yaml").write_text("cameras: {a: {uri: film.mp4}}\n", encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    done = edge_app_says("run", "--config", tmp_path / "edge.yaml", env={"PYTHONPATH": path})
+    assert done.stderr == (
+        "edge-app: The Python package cv2 is not installed. "
+        "Hint: pip install 'edge-app[opencv]', or on a Jetson the system's own: apt install python3-opencv.\n"
+    )
+    assert done.returncode == 78
