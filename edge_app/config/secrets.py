@@ -116,9 +116,6 @@ class SecretRegistry:
     def add(self, value: str) -> None:
         """Remember a secret, raw and percent-encoded. One of fewer than 4 characters cannot be hidden."""
         if len(value) < _MIN_REPLACED_CHARS:
-            _LOG.warning(
-                "a password has fewer than %d characters: it cannot be hidden in logs", _MIN_REPLACED_CHARS
-            )
             return
         encoded = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
         encoded |= {re.sub("%..", lambda octet: octet.group().lower(), form) for form in encoded - {value}}
@@ -136,6 +133,8 @@ def resolve_password(
 ) -> str | None:
     """Return the password that a section refers to, or None if it refers to none.
 
+    One that is too short to be hidden in logs is warned about.
+
     Args:
         reference: The section, such as that of a camera or of the broker.
         where: The section's key, for messages: `mqtt`, `cameras.door`.
@@ -145,7 +144,14 @@ def resolve_password(
         ConfigError: If it is not there, empty or unreadable. The message names the reference only where it
             cannot be the password itself, written into the wrong key.
     """
-    environment = os.environ if environment is None else environment
+    password = _find_password(reference, where, os.environ if environment is None else environment)
+    if password is not None and len(password) < _MIN_REPLACED_CHARS:
+        words = "%s: the password has fewer than %d characters: it cannot be hidden in logs"
+        _LOG.warning(words, where, _MIN_REPLACED_CHARS)
+    return password
+
+
+def _find_password(reference: PasswordReference, where: str, environment: Mapping[str, str]) -> str | None:
     if reference.password_file is not None:
         return _from_file(Path(reference.password_file), f"{where}.password_file")
     if reference.password_env is not None:
