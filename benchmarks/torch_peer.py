@@ -147,7 +147,7 @@ class TorchSide:
     def _run(self, name: str, batch: int, way: Way) -> Runner | str:
         try:
             return self._make(name, batch, way)
-        except (ImportError, RuntimeError) as error:
+        except (ImportError, OSError, RuntimeError) as error:
             return str(error)
 
     def _make(self, name: str, batch: int, way: Way) -> Runner:

@@ -25,7 +25,7 @@ import numpy as np
 from edge_app.bench.engine_report import EXACT, REFERENCE, Comparison, WayRow, judge, report
 from edge_app.bench.measure import environment
 from edge_app.bench.turns import Child
-from edge_app.errors import BackendError
+from edge_app.errors import BackendError, EdgeAppError
 
 PEER = Path(__file__).parents[2] / "benchmarks" / "torch_peer.py"
 OPEN_TIMEOUT_S = 240.0
@@ -57,7 +57,7 @@ class Match:
         for model in models:
             for batch in batches:
                 found = self._open(model, batch)
-                if len(set(found.values())) == len(sides):
+                if REFERENCE in found and len(set(found.values())) == len(sides):
                     self.ways[model, batch] = found
 
     def errors(self) -> dict[tuple[str, int, str], float]:
@@ -169,7 +169,10 @@ def run(arguments: argparse.Namespace) -> int:
         }
         match = Match(sides, arguments.models, arguments.batches)
         if not match.ways:
-            raise BackendError(f"{arguments.engines}: there is no MODEL.LABEL.engine that both sides know")
+            raise BackendError(
+                f"{arguments.engines}: there is no MODEL.LABEL.engine that both sides can run",
+                hint="; ".join(match.left_out) or None,
+            )
         comparisons = compare(match, turns)
     finally:
         for side in sides:
@@ -215,4 +218,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(run(parse(sys.argv[1:])))
+    try:
+        sys.exit(run(parse(sys.argv[1:])))
+    except EdgeAppError as error:
+        sys.exit(str(error))
