@@ -30,13 +30,14 @@ class Difference:
         output: Its name.
         batch: How many images.
         largest: Largest absolute difference.
-        limit: What was allowed: the tolerance times the largest magnitude of the output, or times 1 if
-            that is smaller.
+        share: Largest difference as a share of the magnitude of the values around it; see `_magnitude`.
+        limit: Largest share that was allowed.
     """
 
     output: str
     batch: int
     largest: float
+    share: float
     limit: float
 
 
@@ -79,7 +80,7 @@ def compare(
         module: The module that it was made from.
         outputs: The model's outputs.
         size: Width and height of the input in pixels.
-        tolerance: See `Difference.limit`.
+        tolerance: Becomes `Difference.limit`.
 
     Raises:
         ExportError: The model cannot be run at a batch size, or an output is too far from the module's.
@@ -101,15 +102,20 @@ def compare(
                 hint="Is the batch size a fixed number somewhere in the module? Use images.shape[0].",
             ) from error
         found += [
-            _difference(output.name, batch, a, b, tolerance)
+            measure(output.name, batch, a, b, tolerance)
             for output, a, b in zip(outputs, expected, actual, strict=True)
         ]
     return tuple(found)
 
 
-def _difference(
+def measure(
     name: str, batch: int, expected: NDArray[Any], actual: NDArray[Any], tolerance: float
 ) -> Difference:
+    """Return how far `actual` is from `expected`, (batch, ...) both.
+
+    Raises:
+        ExportError: The shapes differ, `expected` is not finite, or the tolerance is exceeded.
+    """
     if expected.shape != actual.shape:
         raise ExportError(
             f"with {batch} images output {name!r} is {list(actual.shape)}, "
@@ -119,17 +125,32 @@ def _difference(
     if not np.isfinite(expected).all():
         raise ExportError(f"output {name!r} of the module is not finite on random images")
     wanted = expected.astype(np.float64)
-    largest = float(np.abs(actual.astype(np.float64) - wanted).max(initial=0.0))
-    limit = tolerance * max(1.0, float(np.abs(wanted).max(initial=0.0)))
-    # A NaN of the model is not within any limit.
-    if not largest <= limit:
+    errors = np.abs(actual.astype(np.float64) - wanted)
+    largest = float(errors.max(initial=0.0))
+    share = float((errors / _magnitude(wanted)).max(initial=0.0))
+    # A NaN of the model is not within any tolerance.
+    if not share <= tolerance:
         raise ExportError(
             f"with {batch} images output {name!r} differs from the module's by {largest:.3g}, "
-            f"allowed is {limit:.3g}",
+            f"which is {share:.3g} of its magnitude; allowed is {tolerance:.3g}",
             hint="Does the module use random numbers, or a value of its first image as a constant? "
             "--no-simplify tells whether simplifying is the cause.",
         )
-    return Difference(name, batch, largest, limit)
+    return Difference(name, batch, largest, share, tolerance)
+
+
+def _magnitude(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return against what each value's error is measured.
+
+    A detector's output has coordinates up to 640 beside confidences up to 1, in rows or in columns. So each
+    value gets the largest magnitude of its own row or column, whichever is smaller, and at least 1.
+    """
+    sizes = np.abs(values)
+    scale = np.full_like(sizes, sizes.max(initial=1.0))
+    for axis in range(1, values.ndim):
+        others = tuple(other for other in range(values.ndim) if other != axis)
+        np.minimum(scale, sizes.max(axis=others, keepdims=True, initial=0.0), out=scale)
+    return np.maximum(scale, 1.0)
 
 
 def _session(path: Path) -> Any:

@@ -42,7 +42,7 @@ def run_export(
         name: Of the model; None: that of the file.
         stride: Of the coarsest grid, for the metadata.
         simplify: Whether to fold constants and the arithmetic of shapes.
-        tolerance: Largest difference to the module, as a share of an output's largest magnitude.
+        tolerance: Largest difference to the module, as a share of the magnitude.
         json_output: Print one JSON object instead.
 
     Raises:
@@ -76,7 +76,7 @@ def describe(report: Any) -> list[str]:
     ]
     differences = [
         f"  against torch, {item.batch} random image{'s' if item.batch > 1 else ''}, {item.output}: "
-        f"largest difference {item.largest:.2g} (limit {item.limit:.2g})"
+        f"largest difference {item.largest:.2g}, {item.share:.2g} of the magnitude (limit {item.limit:.2g})"
         for item in report.differences
     ]
     file = f"{report.path}: {report.path.stat().st_size} bytes, opset {report.opset}"

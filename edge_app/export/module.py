@@ -38,7 +38,7 @@ class ExportOptions:
         stride: Pixels between the anchors of the coarsest grid, for the metadata.
         metadata: More to write, such as a licence; wins over what is written by itself.
         simplify: Whether to fold constants and the arithmetic of shapes.
-        tolerance: Largest difference to the module, as a share of an output's largest magnitude.
+        tolerance: Largest difference to the module, as a share of the magnitude; see `Difference`.
         single_file_bytes: Weights beyond it lie in a file of their own beside the model.
     """
 

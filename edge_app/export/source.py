@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,9 +71,9 @@ def _import_module(source: str) -> Any:
         value: Any = importlib.import_module(found["module"])
         for name in found["attribute"].split("."):
             value = getattr(value, name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise ExportError(
-            f"{source}: cannot be imported: {error}",
+            f"{source}: cannot be imported: {type(error).__name__}: {error}",
             hint="It is looked for in this directory and among the installed packages.",
         ) from error
     if isinstance(value, torch.nn.Module):
@@ -103,7 +104,10 @@ def _load_torchscript(path: Path) -> Any:
         )
     torch = import_torch()
     try:
-        return torch.jit.load(str(path), map_location="cpu")
+        with warnings.catch_warnings():
+            # Newer versions advise against TorchScript; whoever has such a file cannot change that here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.load(str(path), map_location="cpu")
     except Exception as error:
         raise ExportError(
             f"{path}: PyTorch {torch.__version__} cannot load it: {_first_lines(error)}"

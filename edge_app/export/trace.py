@@ -92,7 +92,7 @@ def trace(module: Any, width: int, height: int, opset: int) -> Traced:
         warnings.simplefilter("ignore")
         path = Path(folder) / "traced.onnx"
         try:
-            torch.onnx.export(flat, (sample,), str(path), **options)
+            torch.onnx.export(_scripted(flat, sample), (sample,), str(path), **options)
         except Exception as error:
             raise ExportError(
                 f"PyTorch {torch.__version__} cannot export the module at opset {opset}: "
@@ -100,6 +100,14 @@ def trace(module: Any, width: int, height: int, opset: int) -> Traced:
                 hint="Replace the operator that it names, or choose another --opset.",
             ) from error
         return Traced(load_model(str(path)), outputs)
+
+
+def _scripted(flat: Any, sample: Any) -> Any:
+    """Return a module that the exporter can go through: its own tracer does not enter TorchScript."""
+    torch = import_torch()
+    if any(isinstance(part, torch.jit.ScriptModule) for part in flat.modules()):
+        return torch.jit.trace(flat, (sample,), check_trace=False)
+    return flat
 
 
 def _output_shapes(flat: Any, width: int, height: int) -> tuple[OutputShape, ...]:

@@ -1,0 +1,3 @@
+"""Cannot be imported."""
+
+raise ZeroDivisionError("division by zero")
