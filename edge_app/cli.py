@@ -275,7 +275,8 @@ def export(
 ) -> None:
     """Write a PyTorch module as an ONNX model, checked.
 
-    The batch is its only dynamic axis, and its results are compared with the module's. Nothing is written unless the model is valid and gives what the module gives.
+    The batch is its only dynamic axis. Nothing is written unless the model is valid and gives what the
+    module gives.
     """
     from edge_app.export.command import run_export
 
