@@ -14,7 +14,9 @@ from edge_app.watch.followed import CameraView, NodeView
 from edge_app.watch.subscriber import Subscriber
 
 REFRESH_S = 0.5
-PLAIN_LINES_EVERY_S = 5.0
+FIRST_LINES_AFTER_S, LINES_EVERY_S = 1.0, 5.0
+TABLE_COLUMNS = 72
+"""A terminal that is narrower gets lines: in so small a table nothing could be read."""
 
 _STATE_STYLES = {
     "online": "green",
@@ -33,11 +35,12 @@ _STATE_STYLES = {
 def show(subscriber: Subscriber, console: Console, seconds: float | None) -> None:
     """Show what `subscriber` follows until `seconds` have passed, or for ever; Ctrl+C ends it at any time.
 
-    A terminal gets a table that renews itself (colours unless NO_COLOR is set), anything else plain lines.
+    A terminal gets a table that renews itself (colours unless NO_COLOR is set); a narrow one, one that cannot
+    move its cursor, and anything else plain lines.
     """
     deadline_s = float("inf") if seconds is None else time.monotonic() + seconds
     with contextlib.suppress(KeyboardInterrupt):
-        if console.is_terminal:
+        if console.is_terminal and not console.is_dumb_terminal and console.width >= TABLE_COLUMNS:
             _show_table(subscriber, console, deadline_s)
         else:
             _show_lines(subscriber, console, deadline_s)
@@ -53,14 +56,17 @@ def render(subscriber: Subscriber) -> RenderableType:
     parts += [_node_line(name, node) for name, node in nodes.items()]
     if cameras:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("camera")
-        table.add_column("state")
-        for heading in ("fps", "latency ms p50/p95", "dropped", "lost on the way"):
-            table.add_column(heading, justify="right")
-        table.add_column("in view")
+        table.add_column("camera", no_wrap=True)
+        table.add_column("state", min_width=max(map(len, _STATE_STYLES)))
+        for heading in ("fps", "ms p50/p95", "dropped", "missing"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("in view", min_width=7)
         for (node_name, camera_name), camera in cameras.items():
             state = _state_text(_camera_state(nodes.get(node_name), camera))
-            table.add_row(f"{node_name}/{camera_name}", state, *_cells(camera))
+            *figures, in_view = _cells(camera)
+            # One line, cut where the terminal ends, so that the table does not jump with what comes and goes.
+            scene = Text(in_view, no_wrap=True, overflow="ellipsis")
+            table.add_row(f"{node_name}/{camera_name}", state, *figures, scene)
         parts.append(table)
     return Group(*parts)
 
@@ -90,8 +96,10 @@ def _show_table(subscriber: Subscriber, console: Console, deadline_s: float) -> 
 
 
 def _show_lines(subscriber: Subscriber, console: Console, deadline_s: float) -> None:
+    wait_s = FIRST_LINES_AFTER_S
     while (now_s := time.monotonic()) < deadline_s and subscriber.failure is None:
-        time.sleep(min(PLAIN_LINES_EVERY_S, deadline_s - now_s))
+        time.sleep(min(wait_s, deadline_s - now_s))
+        wait_s = LINES_EVERY_S
         stamp = time.strftime("%H:%M:%S")
         for line in plain_lines(subscriber):
             console.print(f"{stamp} {line}", soft_wrap=True, highlight=False, markup=False)
