@@ -33,7 +33,7 @@ def parse_broker_uri(uri: str) -> BrokerUri:
     """
     shown = shorten(redact_uri(uri), 100)
     if holds_userinfo(uri):
-        hint = "remove it from the URI; set mqtt.username and mqtt.password_file instead"
+        hint = "remove it from the URI; set username and password_file instead"
         raise ConfigError(f"holds a user name or password, found {shown}", hint=hint)
     scheme, separator, _ = uri.partition("://")
     if not separator:

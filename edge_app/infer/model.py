@@ -105,7 +105,10 @@ def _parse(path: Path, text: bytes) -> Mapping[str, Any]:
 def _labels(chosen: object, described: object, path: Path) -> tuple[str, ...] | None:
     if isinstance(chosen, str):
         lines = _read(Path(chosen)).decode(errors="replace").splitlines()
-        return tuple(line.strip() for line in lines if line.strip())
+        labels = tuple(line.strip() for line in lines if line.strip())
+        if not labels:
+            raise ModelError(f"{chosen}: the file names no class", hint="Write one class name on each line.")
+        return labels
     if chosen is not None:
         described = chosen
     if described is None:

@@ -587,7 +587,7 @@ RULES = [
         "mqtt: {uri: 'mqtt://me:hunter2@h'}",
         (
             "f:1: mqtt.uri: holds a user name or password, found mqtt://***@h. "
-            "Hint: remove it from the URI; set mqtt.username and mqtt.password_file instead"
+            "Hint: remove it from the URI; set username and password_file instead"
         ),
     ),
     (

@@ -116,3 +116,10 @@ def test_the_layout_follows_from_the_shape(make_model: MakeModel) -> None:
     assert resolve_input_spec(described, (None, 3, 32, 48)).layout is Layout.NCHW
     spec = resolve_input_spec(described, (1, 32, 48, 3))
     assert (spec.layout, spec.width, spec.height) == (Layout.NHWC, 48, 32)
+
+
+def test_a_labels_file_without_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"onnx")
+    (tmp_path / "labels.txt").write_text("\n  \n")
+    with pytest.raises(ModelError, match=r"labels\.txt: the file names no class"):
+        describe_model(ModelSection(labels=str(tmp_path / "labels.txt")), tmp_path / "model.onnx")
