@@ -70,7 +70,10 @@ class Builder:
         return config
 
     def add_profile(self, builder: Any, config: Any, network: Any, profile: Profile) -> None:
-        """Add the optimization profile for every dynamic input.
+        """Add the optimization profile, with the range of every dynamic input.
+
+        A network of fixed shapes gets an empty one: without any, TensorRT 8.6 makes no proper execution
+        context where the shape of an output depends on the data.
 
         Raises:
             BuildError: An axis other than batch, height and width is dynamic, or a fixed axis contradicts.

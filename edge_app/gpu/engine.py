@@ -62,23 +62,37 @@ class InputRange:
 
 
 class LoadedEngine(Resource):
-    """An engine and everything that runs it; `load_engine` makes one.
+    """An engine and everything that runs it. The thread is attached to the GPU.
+
+    Args:
+        gpu: Where it runs.
+        plan: The engine as TensorRT wrote it. It holds code, so it is what was checked, never a path.
+        source: Its file, for messages.
+        host_code: Whether it brings code for the CPU too, as version-compatible engines do.
 
     Attributes:
         inputs: By name, in the engine's order.
         outputs: By name, in the engine's order; None in a shape is the batch, or depends on the data.
+
+    Raises:
+        ModelError: The plan is damaged, of another version or device, or of another kind.
+        BackendError: TensorRT or CUDA cannot be used.
     """
 
     kind = "engine"
 
-    def __init__(self, gpu: Gpu, plan: bytes, source: Path) -> None:
+    def __init__(self, gpu: Gpu, plan: bytes, source: Path, *, host_code: bool = False) -> None:
         self.gpu = gpu
         self._source = source
         self._slots: list[ExecutionSlot] = []
         tensorrt = load_tensorrt()
+        if not plan:
+            raise ModelError(f"{source}: the engine is empty", hint=REBUILD_HINT)
         with tensorrt_log.listening() as words:
             tensorrt.init_libnvinfer_plugins(native_logger(), "")
             self._runtime = tensorrt.Runtime(native_logger())
+            if host_code:
+                self._runtime.engine_host_code_allowed = True
             self._native = self._runtime.deserialize_cuda_engine(plan)
         if self._native is None:
             raise ModelError(
@@ -189,21 +203,3 @@ class LoadedEngine(Resource):
             return InputRange(spec, fixed, fixed)
         minimum, _, maximum = self._native.get_tensor_profile_shape(spec.name, PROFILE)
         return InputRange(spec, tuple(minimum), tuple(maximum))
-
-
-def load_engine(gpu: Gpu, path: Path) -> LoadedEngine:
-    """Deserialise the plan at `path`; the thread is attached to `gpu`.
-
-    An engine holds code: the file must come from where only the owner of the process can write.
-
-    Raises:
-        ModelError: The file is missing, damaged, of another version or device, or of another kind.
-        BackendError: TensorRT or CUDA cannot be used.
-    """
-    try:
-        plan = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: the engine cannot be read: {error.strerror}", hint=REBUILD_HINT) from None
-    if not plan:
-        raise ModelError(f"{path}: the engine file is empty", hint=REBUILD_HINT)
-    return LoadedEngine(gpu, plan, path)

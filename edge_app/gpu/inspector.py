@@ -11,7 +11,7 @@ from edge_app.gpu.context import Gpu
 from edge_app.gpu.tensorrt_api import check_version, load_tensorrt, native_logger, quote, tensorrt_log
 
 
-def read_layers(gpu: Gpu, plan: bytes, source: Path) -> str:
+def read_layers(gpu: Gpu, plan: bytes, source: Path, *, host_code: bool = False) -> str:
     """Return what TensorRT says of an engine, as the JSON text of its inspector.
 
     An engine holds code: `plan` must have been checked against its manifest.
@@ -20,6 +20,7 @@ def read_layers(gpu: Gpu, plan: bytes, source: Path) -> str:
         gpu: The GPU that it was built for.
         plan: The engine as TensorRT wrote it.
         source: Its file, for messages.
+        host_code: Whether it brings code for the CPU too, as version-compatible engines do.
 
     Raises:
         ModelError: TensorRT cannot load it.
@@ -30,6 +31,8 @@ def read_layers(gpu: Gpu, plan: bytes, source: Path) -> str:
     with gpu.attach(), tensorrt_log.listening() as words:
         tensorrt.init_libnvinfer_plugins(native_logger(), "")
         runtime: Any = tensorrt.Runtime(native_logger())
+        if host_code:
+            runtime.engine_host_code_allowed = True
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise ModelError(

@@ -169,7 +169,9 @@ class ExecutionSlot(Resource):
         self._events = self._stream = None
 
     def _choose_profile(self, number: int, profile: int, stream: Stream) -> None:
-        if self._context.active_optimization_profile == profile:
+        # The first context has the profile by itself, and an engine of fixed shapes needs none. TensorRT is
+        # not asked which one is active: 8.6 dies of that question where a profile is not shared.
+        if number == 1 or not any(None in spec.shape for spec in self._inputs):
             return
         with tensorrt_log.listening() as words:
             chosen = self._context.set_optimization_profile_async(profile, stream.handle)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +16,7 @@ from edge_app.config.models import InferenceSection
 from edge_app.errors import BackendError
 from edge_app.geometry import InputSpec
 from edge_app.gpu.context import Gpu, open_gpu
-from edge_app.gpu.engine import LoadedEngine, load_engine
+from edge_app.gpu.engine import LoadedEngine
 from edge_app.gpu.slot import ExecutionSlot
 from edge_app.gpu.tensorrt_api import load_tensorrt
 from edge_app.infer.model import ModelDescription
@@ -36,17 +36,20 @@ CLOSE_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A serialised engine, verified by whoever built or found it.
+    """A serialised engine, checked by whoever built or found it.
 
     Attributes:
-        path: The plan as TensorRT wrote it; an engine is code, so nobody else may write there.
+        content: The plan as TensorRT wrote it. An engine is code: what was checked is what runs, so it is
+            never read again from its path.
+        source: Its file, for messages.
         precision: What it computes in: fp32, fp16 or int8.
-        labels: Class names kept with the engine, where the model's description has none.
+        host_code: Whether it brings code for the CPU too, as version-compatible engines do.
     """
 
-    path: Path
+    content: bytes = field(repr=False)
+    source: Path
     precision: str
-    labels: tuple[str, ...] | None = None
+    host_code: bool = False
 
 
 class _GpuSlot:
@@ -79,7 +82,7 @@ class TensorRtBackend:
     """Runs an engine on a GPU; a `Backend`.
 
     Args:
-        description: The model that the engine was built from.
+        description: The model that the engine was built from, with its labels.
         plan: The engine.
         section: Slots and batch size.
         make_preprocessor: Called once the input is known.
@@ -133,7 +136,7 @@ class TensorRtBackend:
         )
 
     def open(self) -> None:
-        """Load the engine and run it with every batch size.
+        """Load the engine and run it with every batch size. Call it once.
 
         Raises:
             ModelError: The engine cannot be loaded, fed or decoded.
@@ -142,7 +145,7 @@ class TensorRtBackend:
         self._gpu = open_gpu(self._device)
         try:
             with self._gpu.attach():
-                self._engine = load_engine(self._gpu, self._plan.path)
+                self._engine = self._load(self._gpu)
                 self._prepare(self._engine)
                 self._warm_up()
         except BaseException:
@@ -222,8 +225,15 @@ class TensorRtBackend:
             with self._gpu.attach():
                 yield
 
+    def _load(self, gpu: Gpu) -> LoadedEngine:
+        plan = self._plan
+        engine = LoadedEngine(gpu, plan.content, plan.source, host_code=plan.host_code)
+        # TensorRT has copied it; on a Jetson it would be held twice in the same memory.
+        self._plan = replace(plan, content=b"")
+        return engine
+
     def _prepare(self, engine: LoadedEngine) -> None:
-        self._input = ImageInput(self._model_on_disk, engine, self._plan.path)
+        self._input = ImageInput(self._model_on_disk, engine, self._plan.source)
         self._min_batch, self._max_batch = engine.min_batch, engine.max_batch
         if self._min_batch < self._max_batch:
             self._max_batch = max(self._min_batch, min(self._max_batch, self._section.max_batch))
@@ -233,7 +243,7 @@ class TensorRtBackend:
                 self._max_batch,
                 self._section.max_batch,
             )
-        labels = self._model_on_disk.labels or self._plan.labels
+        labels = self._model_on_disk.labels
         self._preprocessor = self._make_preprocessor(self._input.spec)
         self._head = self._make_head(tuple(engine.outputs.values()), self._input.spec, labels)
         self._model = ModelInfo(

@@ -146,4 +146,4 @@ def _ask_tensorrt(path: Path, plan: bytes, built: EngineIdentity) -> tuple[str, 
     foreign = differences(built, replace(built, device=this_device()))
     if foreign:
         raise ModelError(f"this machine cannot load it: {'; '.join(foreign)}")
-    return parse_layers(read_layers(gpu, plan, path))
+    return parse_layers(read_layers(gpu, plan, path, host_code=built.options.version_compatible))

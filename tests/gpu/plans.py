@@ -34,7 +34,9 @@ def model_bytes(nodes: list[Any], inputs: list[Tensor], outputs: list[Tensor], *
     return serialized
 
 
-def double(dtype: int = TensorProto.FLOAT, *, computed_in: int | None = None) -> bytes:
+def double(
+    dtype: int = TensorProto.FLOAT, *, computed_in: int | None = None, batch: int | str = "batch"
+) -> bytes:
     """y = x + x for x (batch, 6); computed in another type where TensorRT cannot add in this one."""
     nodes = [helper.make_node("Add", ["x", "x"], ["y"])]
     if computed_in is not None:
@@ -43,7 +45,7 @@ def double(dtype: int = TensorProto.FLOAT, *, computed_in: int | None = None) ->
             helper.make_node("Add", ["wide", "wide"], ["sum"]),
             helper.make_node("Cast", ["sum"], ["y"], to=dtype),
         ]
-    return model_bytes(nodes, [("x", dtype, ["batch", 6])], [("y", dtype, ["batch", 6])])
+    return model_bytes(nodes, [("x", dtype, [batch, 6])], [("y", dtype, [batch, 6])])
 
 
 DOUBLE_RANGE: dict[str, Range] = {"x": ((1, 6), (3, 6), (8, 6))}
@@ -58,9 +60,18 @@ def nonzero(rows: int, columns: int) -> bytes:
 
 
 def build_plan(
-    model: bytes, ranges: Mapping[str, Range] | None = None, *, fp16: bool = False, sharing: bool = True
+    model: bytes,
+    ranges: Mapping[str, Range] | None = None,
+    *,
+    fp16: bool = False,
+    sharing: bool = True,
+    version_compatible: bool = False,
 ) -> bytes:
-    """Return an engine for this GPU: the quickest build, without TF32, that the results can be compared."""
+    """Return an engine for this GPU: the quickest build, without TF32, that the results can be compared.
+
+    Like our own builder it adds a profile to a network of fixed shapes too: without one, TensorRT 8.6 logs
+    an error when the context of a network with data-dependent outputs is made.
+    """
     open_gpu()
     trt = load_tensorrt()
     builder = trt.Builder(native_logger())
@@ -76,11 +87,12 @@ def build_plan(
         config.set_flag(trt.BuilderFlag.FP16)
     if sharing and hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
         config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
-    if ranges:
-        profile = builder.create_optimization_profile()
-        for name, shapes in ranges.items():
-            profile.set_shape(name, *shapes)
-        config.add_optimization_profile(profile)
+    if version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    profile = builder.create_optimization_profile()
+    for name, shapes in (ranges or {}).items():
+        profile.set_shape(name, *shapes)
+    assert config.add_optimization_profile(profile) >= 0
     plan = builder.build_serialized_network(network, config)
     assert plan is not None
     return bytes(plan)

@@ -21,12 +21,12 @@ from pathlib import Path
 sys.path.append({root!r})
 from edge_app.errors import ModelError
 from edge_app.gpu.context import open_gpu
-from edge_app.gpu.engine import load_engine
+from edge_app.gpu.engine import LoadedEngine
 from edge_app.gpu.resource import live_resources
 gpu = open_gpu()
 with gpu.attach():
     try:
-        load_engine(gpu, Path({path!r}))
+        LoadedEngine(gpu, Path({path!r}).read_bytes(), Path({path!r}))
     except ModelError as error:
         print("refused:", error, live_resources())
 """
