@@ -171,12 +171,12 @@ class MqttPublisher(Traffic):
         self._lane.shut(DropReason.SHUTDOWN if self._stopping else DropReason.BROKER_ABSENT)
 
     def next_message(self) -> Message | None:
-        """States first, health when it is due, then detections."""
+        """States first, health when it is due, then detections; the last health counts all of them."""
         state = self._states.take()
         if state is not None:
             return state
         now_s = time.monotonic()
-        if now_s >= self._health_due_s:
+        if now_s >= self._health_due_s and not (self._stopping and len(self._lane)):
             self._health_due_s = now_s + self._section.health_interval_s
             return self._health_message()
         detections = self._lane.take()
@@ -188,7 +188,7 @@ class MqttPublisher(Traffic):
 
     def drained(self) -> bool:
         """Whether nothing waits any more."""
-        return not len(self._lane) and self._states.settled()
+        return not len(self._lane) and self._health_due_s > 0 and self._states.settled()
 
     def _keep(self, topic: str, build: Callable[[Stamp], Payload]) -> None:
         with self._states_lock:  # numbering and replacing must not be overtaken by another thread

@@ -170,7 +170,10 @@ class TestStates:
         connected(publisher, recorder)
         publish(publisher, range(100))
         assert publisher.stop()
-        until(lambda: len(recorder.on(DETECTIONS)) == 100, "all hundred")
+        until(lambda: len(recorder.on(f"{BASE}/health")) == 2, "health at the start and at the end")
+        *_, last = (topic for topic, _ in recorder.everything())
+        assert last == f"{BASE}/health"  # so that it counts all
+        assert len(recorder.on(DETECTIONS)) == 100
         assert recorder.states() == ["online", "stopping"]
         publisher.put(detections(), wait=True)
         assert neighbours.drops == {DropReason.SHUTDOWN: 1}
