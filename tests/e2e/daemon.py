@@ -26,6 +26,7 @@ def write_config(path: Path, broker: str | None, cameras: dict[str, Any], **sect
     mqtt = {"uri": broker or "mqtt://127.0.0.1:1", "reconnect_min_s": 0.1, "reconnect_max_s": 0.4}
     content = {
         "node": {"name": NODE},
+        "inference": {"backend": "onnxruntime"},  # the same on every machine
         "mqtt": {**mqtt, "health_interval_s": 1, **sections.pop("mqtt", {})},
         "cameras": {
             name: {"uri": camera} if isinstance(camera, str) else camera for name, camera in cameras.items()

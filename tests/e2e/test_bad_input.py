@@ -15,6 +15,7 @@ from tests.processes import edge_app_says
 
 START = "`edge-app init` writes a configuration to start from"
 FILM = "cameras: {film: {uri: film.mp4}}\n"
+ON_THE_CPU = "\ninference: {backend: onnxruntime}\n"
 
 
 def a_model_that_no_head_fits(path: Path) -> None:
@@ -79,7 +80,7 @@ def not_a_model(path: Path) -> None:
             ),
         ),
         (
-            FILM + "postprocess: {classes: [unicorn]}",
+            FILM + "postprocess: {classes: [unicorn]}" + ON_THE_CPU,
             (
                 "postprocess.classes: the model has no label 'unicorn'. "
                 "Hint: Its labels are person, bicycle, car, truck, bus, dog."
@@ -145,7 +146,7 @@ def test_a_configuration_that_cannot_be_used(content: str, message: str, tmp_pat
 )
 def test_a_model_that_cannot_be_used(make: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     make(tmp_path / "street.onnx")
-    (tmp_path / "edge.yaml").write_text(FILM + "model: {path: street.onnx, labels: [car, dog]}")
+    (tmp_path / "edge.yaml").write_text(FILM + "model: {path: street.onnx, labels: [car, dog]}" + ON_THE_CPU)
     done = edge_app_says("run", "--config", "edge.yaml", "--log-level", "error", cwd=tmp_path)
     assert re.fullmatch(rf"edge-app: {re.escape(str(tmp_path))}/street\.onnx: {message}\n", done.stderr)
     assert (done.returncode, done.stdout) == (78, "")
