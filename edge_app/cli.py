@@ -34,6 +34,35 @@ JsonFlag = Annotated[
 ]
 
 
+OptionalConfig = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file (YAML); otherwise defaults.", show_default=False),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="An .onnx file or the .yaml that describes one; overrides the configuration.", show_default=False
+    ),
+]
+EngineDirectory = Annotated[
+    Path | None,
+    typer.Option(help="Where engines are kept; overrides the configuration.", show_default=False),
+]
+
+
+class Precision(str, Enum):
+    """What `--precision` takes."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+PrecisionOption = Annotated[
+    Precision | None, typer.Option(help="Overrides engine.precision.", show_default=False)
+]
+
+
 class LogLevel(str, Enum):
     """What `--log-level` takes."""
 
@@ -104,7 +133,7 @@ def run(
     It runs until SIGTERM or Ctrl-C; a second one ends it at once. It ends by itself only when every camera is
     a file that was played to its end.
     """
-    from edge_app.app import run_daemon
+    from edge_app.app.daemon import run_daemon
 
     run_daemon(config, None if log_level is None else log_level.value)
 
@@ -292,6 +321,98 @@ def export(
         simplify=simplify,
         tolerance=tolerance,
         json_output=json,
+    )
+
+
+@app.command()
+def build(
+    config: OptionalConfig = None,
+    model: ModelOption = None,
+    precision: PrecisionOption = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Frames for int8: a folder, a video or a camera URI; overrides the configuration.",
+            show_default=False,
+        ),
+    ] = None,
+    directory: EngineDirectory = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build although there is an engine that fits.")
+    ] = False,
+    accept_refused: Annotated[
+        bool,
+        typer.Option(
+            "--accept-refused", help="Take an engine into use although its verification failed; it is noted."
+        ),
+    ] = False,
+) -> None:
+    """Build a model's TensorRT engine on this machine.
+
+    It must be the machine that will run it. The engine is verified against the model on ONNX Runtime and kept
+    for edge-app run; one that is there and still fits is not built again.
+    """
+    from edge_app.engine_commands.build import run_build
+
+    run_build(
+        config,
+        model=model,
+        precision=None if precision is None else precision.value,
+        calibration=calibration,
+        directory=directory,
+        rebuild=rebuild,
+        accept_refused=accept_refused,
+    )
+
+
+@app.command()
+def engines(
+    config: OptionalConfig = None,
+    directory: EngineDirectory = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say of each whether it serves on this machine, or why not.")
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Remove what cannot serve on this machine, and what interrupted builds left."
+        ),
+    ] = False,
+) -> None:
+    """List the engines that were built."""
+    from edge_app.engine_commands.listing import run_listing
+
+    run_listing(config, directory=directory, explain=explain, remove_others=prune)
+
+
+@app.command()
+def verify(
+    config: OptionalConfig = None,
+    model: ModelOption = None,
+    precision: PrecisionOption = None,
+    directory: EngineDirectory = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Evaluate both on these rendered scenes too, first-last: how the average precision differs.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Compare an engine with its model on the same frames.
+
+    Exit status 1 if they are too far apart.
+    """
+    from edge_app.engine_commands.verify import run_verification
+
+    raise typer.Exit(
+        run_verification(
+            config,
+            model=model,
+            precision=None if precision is None else precision.value,
+            directory=directory,
+            seeds=seeds,
+        )
     )
 
 

@@ -72,6 +72,7 @@ class ChannelClosed(Exception):  # noqa: N818 - control flow, not an error
 
 _WHERE_TO_GET = {
     "cv2": "pip install 'edge-app[opencv]', or on a Jetson the system's own: apt install python3-opencv",
+    "onnx": "pip install 'edge-app[inspect]'",
     "onnxruntime": "pip install 'edge-app[onnxruntime]'",
     "amqtt": "pip install 'edge-app[demo]'",
 }

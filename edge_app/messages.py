@@ -168,6 +168,8 @@ class ModelInfo:
     labels: tuple[str, ...]
     backend: str
     precision: str
+    engine_sha256: str | None = None
+    """Of the engine's plan, where the backend runs one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ import pytest
 
 from tests.processes import command, edge_app_says, environment
 
-COMMANDS = ("demo", "run", "check-config", "init", "watch", "eval", "bench", "export", "inspect")
+COMMANDS = (
+    *("demo", "run", "check-config", "init", "watch", "eval", "bench"),
+    *("export", "build", "engines", "verify", "inspect"),
+)
 
 
 def test_help_lists_every_command_in_whole_words() -> None:

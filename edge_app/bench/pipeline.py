@@ -26,7 +26,7 @@ WIDTH, HEIGHT, FPS = 1920, 1080, 30
 
 CONFIG = """\
 mqtt: {{uri: "{broker}"}}
-inference: {{threads: {threads}, spinning: {spinning}}}
+inference: {{backend: onnxruntime, threads: {threads}, spinning: {spinning}}}
 cameras:
   film: {{uri: "{film}", decoder_threads: {decoder_threads}}}
 """

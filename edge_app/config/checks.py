@@ -45,6 +45,7 @@ def cross_check(config: AppConfig, base: Path) -> Iterator[Finding]:
         base: What its relative paths are relative to.
     """
     yield from _check_model(config.model, base)
+    yield from _check_engine(config)
     yield from _check_classes(config)
     yield from _check_passwords(config.camera_defaults, ("camera_defaults",))
     yield from _check_backoff(config.camera_defaults, ("camera_defaults",))
@@ -75,6 +76,26 @@ def _check_model(model: ModelSection, base: Path) -> Iterator[Finding]:
         yield Finding(
             ("model", "input", "std"), "holds a 0, and values are divided by it", "1 changes nothing"
         )
+
+
+def _check_engine(config: AppConfig) -> Iterator[Finding]:
+    engine, max_batch = config.engine, config.inference.max_batch
+    if engine.opt_batch > max_batch:
+        yield Finding(
+            ("engine", "opt_batch"),
+            f"is more than inference.max_batch, {engine.opt_batch} > {max_batch}",
+            f"write at most {max_batch}, or raise inference.max_batch",
+            (("inference", "max_batch"),),
+        )
+    for key, source in (
+        ("calibration", engine.calibration.source),
+        ("verification", engine.verification.source),
+    ):
+        if source is not None:
+            try:
+                parse_camera_uri(source)
+            except ConfigError as error:
+                yield Finding(("engine", key, "source"), error.message, error.hint)
 
 
 def _check_file(text: str, path: KeyPath, base: Path, hint: str) -> Iterator[Finding]:

@@ -87,9 +87,12 @@ class ModelSection(Section):
 class InferenceSection(Section):
     """How the model runs."""
 
-    backend: Literal["auto", "onnxruntime"] = Field(
-        "auto", description="What runs it; onnxruntime is the CPU. What was chosen is logged and published"
+    backend: Literal["auto", "tensorrt", "onnxruntime"] = Field(
+        "auto",
+        description="What runs it: tensorrt is the GPU, onnxruntime the CPU. auto: the GPU where there is "
+        "one, and never the CPU beside a GPU that fails. What was chosen is logged and published",
     )
+    device: int = Field(0, ge=0, le=63, description="Which GPU")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the model; 0: one for each core")
     spinning: bool = Field(
         False,
@@ -99,6 +102,69 @@ class InferenceSection(Section):
     max_batch: int = Field(4, ge=1, le=64, description="Most frames in a batch, one from each camera")
     batch_wait_ms: float = Field(4.0, ge=0, le=1000, description="Longest wait for frames of more cameras")
     max_age_ms: float = Field(500.0, gt=0, le=60000, description="Older frames of live cameras are dropped")
+
+
+class CalibrationSection(Section):
+    """Frames of your own cameras, from which INT8 takes its ranges."""
+
+    source: str | None = Field(
+        None,
+        description="A folder of images, a video or a camera URI; read for the first INT8 engine of a model "
+        "and for edge-app build --rebuild; null: an INT8 engine cannot be built",
+    )
+    frames: int = Field(
+        256,
+        ge=8,
+        le=10000,
+        description="How many, evenly spread where the source has an end; of a camera two of each second",
+    )
+    method: Literal["minmax", "entropy", "percentile"] = Field(
+        "minmax", description="How a range is chosen from them"
+    )
+
+
+class VerificationSection(Section):
+    """A new engine beside the model on ONNX Runtime, before it is taken into use."""
+
+    enabled: bool = Field(True, description="false: engines are taken unverified, which their manifest says")
+    source: str | None = Field(
+        None,
+        description="A folder of images, a video or a camera URI; null: that of the calibration, "
+        "or rendered scenes",
+    )
+    frames: int = Field(16, ge=1, le=1000, description="How many frames are compared")
+    matched: Fraction | None = Field(
+        None, description="Least share of boxes found by both; null: 0.999 for fp32, 0.99 fp16, 0.95 int8"
+    )
+
+
+class EngineSection(Section):
+    """TensorRT engines, built on this machine from the model."""
+
+    directory: str | None = Field(
+        None, description="Where they are kept; null: the service's state directory, or the user's"
+    )
+    precision: Literal["fp32", "fp16", "int8"] = Field("fp16", description="How the layers calculate")
+    opt_batch: int = Field(1, ge=1, le=64, description="Batch size that the engine is tuned for")
+    optimization_level: int = Field(3, ge=0, le=5, description="0: quick build, 5: long build, fast engine")
+    dla_core: int | None = Field(
+        None,
+        ge=0,
+        le=3,
+        description="Deep learning accelerator to use, the GPU helping out; null: the GPU alone",
+    )
+    version_compatible: bool = Field(False, description="Newer TensorRT versions may load it; slower")
+    hardware_compatibility: Literal["none", "same_compute_capability", "ampere_plus"] = Field(
+        "none", description="On which other GPUs it shall run; slower"
+    )
+    workspace_mib: int | None = Field(
+        None, ge=16, le=1048576, description="Scratch memory for building; null: half of what is free"
+    )
+    memory_mib: int | None = Field(
+        None, ge=256, le=1048576, description="A build is ended above this; null: nine tenths of what is free"
+    )
+    calibration: CalibrationSection = Field(CalibrationSection(), description="Frames for INT8")
+    verification: VerificationSection = Field(VerificationSection(), description="Before an engine is used")
 
 
 class PostprocessSection(Section):
@@ -188,6 +254,7 @@ class AppConfig(Section):
     log: LogSection = Field(LogSection(), description="The log")
     model: ModelSection = Field(ModelSection(), description="The detector")
     inference: InferenceSection = Field(InferenceSection(), description="How the model runs")
+    engine: EngineSection = Field(EngineSection(), description="TensorRT engines, built on this machine")
     postprocess: PostprocessSection = Field(
         PostprocessSection(), description="From model output to detections"
     )

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
 from edge_app.config.camera_uri import CameraKind, parse_camera_uri
-from edge_app.config.models import AppConfig, CameraSection, Section
+from edge_app.config.models import (
+    AppConfig,
+    CalibrationSection,
+    CameraSection,
+    EngineSection,
+    Section,
+    VerificationSection,
+)
 
 _SectionT = TypeVar("_SectionT", bound=Section)
+_SourceT = TypeVar("_SourceT", CalibrationSection, VerificationSection)
 
 
 def resolve_path(text: str, base: Path) -> Path:
@@ -19,6 +28,19 @@ def resolve_path(text: str, base: Path) -> Path:
         return base / text
 
 
+def state_directory() -> Path:
+    """Return where this user, or this service, keeps what must outlast a restart.
+
+    systemd names the place in `STATE_DIRECTORY` (of several the first counts); otherwise it is the user's, by
+    the XDG base directory specification.
+    """
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path("~/.local/state").expanduser()) / "edge-app"
+
+
 def with_absolute_paths(config: AppConfig, base: Path) -> AppConfig:
     """Return the configuration with all its paths absolute; `demo` stays the name of the shipped model."""
     model, mqtt = config.model, config.mqtt
@@ -26,6 +48,7 @@ def with_absolute_paths(config: AppConfig, base: Path) -> AppConfig:
     return config.model_copy(
         update={
             "model": _absolute(model, base, "labels", *(["path"] if model.path != "demo" else [])),
+            "engine": _absolute_engine(config.engine, base),
             "mqtt": _absolute(mqtt, base, "password_file").model_copy(update={"tls": tls}),
             "camera_defaults": _absolute(config.camera_defaults, base, "password_file"),
             "cameras": {name: _absolute_camera(camera, base) for name, camera in config.cameras.items()},
@@ -33,9 +56,25 @@ def with_absolute_paths(config: AppConfig, base: Path) -> AppConfig:
     )
 
 
+def _absolute_engine(engine: EngineSection, base: Path) -> EngineSection:
+    return _absolute(engine, base, "directory").model_copy(
+        update={
+            "calibration": _absolute_source(engine.calibration, base),
+            "verification": _absolute_source(engine.verification, base),
+        }
+    )
+
+
+def _absolute_source(section: _SourceT, base: Path) -> _SourceT:
+    return _absolute(section, base, "source") if section.source and _is_path(section.source) else section
+
+
 def _absolute_camera(camera: CameraSection, base: Path) -> CameraSection:
-    is_path = parse_camera_uri(camera.uri).kind is CameraKind.FILE
-    return _absolute(camera, base, "password_file", *(["uri"] if is_path else []))
+    return _absolute(camera, base, "password_file", *(["uri"] if _is_path(camera.uri) else []))
+
+
+def _is_path(uri: str) -> bool:
+    return parse_camera_uri(uri).kind is CameraKind.FILE
 
 
 def _absolute(section: _SectionT, base: Path, *keys: str) -> _SectionT:

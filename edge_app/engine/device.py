@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from edge_app.engine.identity import DeviceFacts
+from edge_app.errors import BackendError
 from edge_app.gpu.describe import DeviceDescription, describe_device
+from edge_app.gpu.driver import count_gpus
 from edge_app.gpu.tensorrt_api import load_tensorrt
 
 
@@ -13,6 +15,12 @@ def this_device(ordinal: int = 0) -> DeviceFacts:
     Raises:
         BackendError: There is no such GPU, or no TensorRT.
     """
+    if count_gpus() == 0:
+        raise BackendError(
+            "this machine has no NVIDIA GPU, or its driver is not installed",
+            hint="An engine is built on the machine that will run it; nvidia-smi must show a GPU there. "
+            "Without one, inference.backend: onnxruntime runs the model on the CPU.",
+        )
     return device_facts(describe_device(ordinal), load_tensorrt().__version__)
 
 

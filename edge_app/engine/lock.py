@@ -17,6 +17,8 @@ from pathlib import Path
 from edge_app.engine.errors import StoreLockedError
 
 POLL_S = 0.2
+TELL_EVERY_S = 10.0
+"""How often who waits hears that it still does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def hold(
     Args:
         path: The lock file; created if absent, never deleted.
         timeout_s: Seconds to wait for another holder; None for ever.
-        on_wait: Called once if there is another holder.
+        on_wait: Called at once if there is another holder, and then every 10 s.
         cancelled: Asked often while waiting; the wait ends once it is true.
 
     Raises:
@@ -77,13 +79,13 @@ def _acquire(
     cancelled: Callable[[], bool],
 ) -> None:
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    told = False
+    told_at_s = -float("inf")
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if on_wait is not None and not told:
-                told = True
+            if on_wait is not None and time.monotonic() - told_at_s >= TELL_EVERY_S:
+                told_at_s = time.monotonic()
                 on_wait(holder_of(path))
         else:
             return

@@ -266,4 +266,4 @@ def _refusal(engine: StoredEngine) -> RefusedEngineError:
 
 def _tell_wait(workshop: Workshop, holder: Holder | None) -> None:
     who = holder or "another process"
-    workshop.emit(BuildEvent(EventKind.NOTE, f"waiting for {who}, which builds in this store"))
+    workshop.emit(BuildEvent(EventKind.PROGRESS, f"waiting for {who}, which builds in this store"))

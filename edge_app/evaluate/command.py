@@ -10,7 +10,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_app.app import open_detector
+from edge_app.app.detector import open_detector
 from edge_app.config.loader import load_config
 from edge_app.config.models import AppConfig
 from edge_app.errors import ConfigError
@@ -49,10 +49,11 @@ def run_evaluation(
         ConfigError, ModelError, DatasetError: What is wrong, explained.
     """
     config = AppConfig() if config_path is None else load_config(config_path).config
-    seed_range = _seeds(seeds)
+    seed_range = parse_seeds(seeds)
     width, height = _size(size)
     section = config.model if model is None else config.model.model_copy(update={"path": model})
-    detector = open_detector(section, config.inference, evaluation_settings(config.postprocess))
+    changes = {"model": section, "postprocess": evaluation_settings(config.postprocess)}
+    detector = open_detector(config.model_copy(update=changes))
     labels = detector.backend.model.labels
     dataset: Dataset
     if coco is not None:
@@ -72,7 +73,8 @@ def run_evaluation(
         sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
 
 
-def _seeds(text: str) -> range:
+def parse_seeds(text: str) -> range:
+    """Return the seeds that `first-last` means. Raises ConfigError."""
     found = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
     if found is None or int(found[2]) < int(found[1]):
         raise ConfigError(

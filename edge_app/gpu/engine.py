@@ -33,6 +33,10 @@ PROFILE = 0
 REBUILD_HINT = "Build the engine again on this machine: edge-app build."
 
 
+class UnloadableEngineError(ModelError):
+    """TensorRT does not take the plan: damaged, or of another version or device."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputRange:
     """An input of an engine, and the shapes that its optimization profile takes; equal where fixed."""
@@ -75,7 +79,8 @@ class LoadedEngine(Resource):
         outputs: By name, in the engine's order; None in a shape is the batch, or depends on the data.
 
     Raises:
-        ModelError: The plan is damaged, of another version or device, or of another kind.
+        UnloadableEngineError: The plan is damaged, or of another version or device.
+        ModelError: Its inputs or outputs cannot be fed or read.
         BackendError: TensorRT or CUDA cannot be used.
     """
 
@@ -95,7 +100,7 @@ class LoadedEngine(Resource):
                 self._runtime.engine_host_code_allowed = True
             self._native = self._runtime.deserialize_cuda_engine(plan)
         if self._native is None:
-            raise ModelError(
+            raise UnloadableEngineError(
                 f"{source}: TensorRT {tensorrt.__version__} cannot load this engine: {quote(words)}",
                 hint=REBUILD_HINT,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import queue
 import threading
@@ -132,6 +133,7 @@ class TensorRtBackend:
         gpu = "?" if self._gpu is None else f"{self._gpu.ordinal} ({self._gpu.name})"
         return (
             f"TensorRT {load_tensorrt().__version__} on GPU {gpu}, {self._plan.precision}, "
+            f"engine {self._engine_sha256[:12]}, "
             f"batch 1 to {self._max_batch}, {self._section.slots} slots"
         )
 
@@ -228,6 +230,7 @@ class TensorRtBackend:
     def _load(self, gpu: Gpu) -> LoadedEngine:
         plan = self._plan
         engine = LoadedEngine(gpu, plan.content, plan.source, host_code=plan.host_code)
+        self._engine_sha256 = hashlib.sha256(plan.content).hexdigest()
         # TensorRT has copied it; on a Jetson it would be held twice in the same memory.
         self._plan = replace(plan, content=b"")
         return engine
@@ -252,6 +255,7 @@ class TensorRtBackend:
             labels=labels or (),
             backend="tensorrt",
             precision=self._plan.precision,
+            engine_sha256=self._engine_sha256,
         )
         for _ in range(self._section.slots):
             slot = engine.add_slot({self._input.name: self._input.shape}, self._max_batch)

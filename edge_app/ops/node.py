@@ -55,12 +55,15 @@ class NodeWatch:
             if self._running:
                 self._tell(*self._judge())
 
-    def starting(self) -> None:
-        """The model is being loaded."""
+    def starting(self, reason: str | None = None) -> None:
+        """The model is being loaded; `reason` says what takes so long. Of no effect once that is over."""
         with self._lock:
-            for status in self._statuses.values():
-                self._observer.camera_changed(status)
-            self._tell(NodeState.STARTING, None)
+            if self._running or self._stopped:
+                return
+            if self._told is None:
+                for status in self._statuses.values():
+                    self._observer.camera_changed(status)
+            self._tell(NodeState.STARTING, reason)
 
     def running(self) -> None:
         """The street is open: from now on the cameras decide between online and degraded."""

@@ -147,7 +147,11 @@ def info_payload(stamp: Stamp, info: NodeInfo) -> Payload:
         "python": info.python,
         "platform": info.platform,
         "started_at": rfc3339(info.started_at_ns),
-        "model": {**_model(info.model), "labels": list(info.model.labels)},
+        "model": {
+            **_model(info.model),
+            "engine_sha256": info.model.engine_sha256,
+            "labels": list(info.model.labels),
+        },
         "cameras": list(info.cameras),
         "schemas": list(NAMES),
     }

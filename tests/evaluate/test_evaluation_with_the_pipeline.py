@@ -12,8 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edge_app.app import open_detector
-from edge_app.config.models import InferenceSection, InputOverrides, ModelSection, PostprocessSection
+from edge_app.app.detector import open_detector
+from edge_app.config.models import (
+    AppConfig,
+    InferenceSection,
+    InputOverrides,
+    ModelSection,
+    PostprocessSection,
+)
 from edge_app.evaluate.datasets import GroundTruth, Sample
 from edge_app.evaluate.evaluation import evaluate, evaluation_settings
 
@@ -72,14 +78,16 @@ class WrittenImages:
 def test_what_a_model_answers_comes_back_in_image_pixels(tmp_path: Path, slots: int, max_batch: int) -> None:
     write_reader(tmp_path / "reader.onnx")
     detector = open_detector(
-        ModelSection(
-            path=str(tmp_path / "reader.onnx"),
-            head="end_to_end",
-            labels=("car", "dog"),
-            input=InputOverrides(scale=1.0),
-        ),
-        InferenceSection(threads=1, slots=slots, max_batch=max_batch),
-        evaluation_settings(PostprocessSection()),
+        AppConfig(
+            model=ModelSection(
+                path=str(tmp_path / "reader.onnx"),
+                head="end_to_end",
+                labels=("car", "dog"),
+                input=InputOverrides(scale=1.0),
+            ),
+            inference=InferenceSection(backend="onnxruntime", threads=1, slots=slots, max_batch=max_batch),
+            postprocess=evaluation_settings(PostprocessSection()),
+        )
     )
     try:
         report = evaluate(detector.backend, detector.detect, WrittenImages())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -102,7 +103,9 @@ def test_every_batch_size_runs(average: Path) -> None:
 def test_what_runs_is_told_openly(average: Path, gpu: Gpu) -> None:
     backend = make_backend(average, max_batch=3)
     backend.open()
-    assert f"on GPU 0 ({gpu.name}), fp32, batch 1 to 3, 2 slots" in backend.description
+    sha256 = hashlib.sha256(average.with_suffix(".engine").read_bytes()).hexdigest()
+    assert f"on GPU 0 ({gpu.name}), fp32, engine {sha256[:12]}, batch 1 to 3, 2" in backend.description
+    assert backend.model.engine_sha256 == sha256
     assert (backend.model.backend, backend.model.precision) == ("tensorrt", "fp32")
     assert backend.model.labels == ("kept", "labels")
     assert (backend.input_spec.width, backend.input_spec.height) == (48, 32)

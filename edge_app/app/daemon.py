@@ -1,4 +1,4 @@
-"""The composition root: from a configuration to a daemon; the only place that names concrete classes."""
+"""The daemon: cameras, model and publisher of one configuration, from its start to its end."""
 
 from __future__ import annotations
 
@@ -6,34 +6,28 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app import __version__
+from edge_app.app.build_watch import BuildWatch
+from edge_app.app.detector import open_detector
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
-from edge_app.config.models import CameraSection, InferenceSection, ModelSection, PostprocessSection
-from edge_app.config.resources import demo_description
+from edge_app.config.models import CameraSection
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
-from edge_app.errors import CaptureError, ConfigError, EdgeAppError, ModelError
-from edge_app.geometry import InputSpec
-from edge_app.infer.model import describe_model
-from edge_app.infer.onnxruntime import OnnxRuntimeBackend
-from edge_app.interfaces import Backend, Head, TensorSpec
+from edge_app.errors import CaptureError, ConfigError, EdgeAppError
+from edge_app.interfaces import Backend
 from edge_app.ops.logging import configure_logging
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
+from edge_app.ops.sd_notify import notify
 from edge_app.ops.signals import stop_on_signals
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.stage import unless_stopped
 from edge_app.pipeline.statistics import Statistics
-from edge_app.pipeline.street import Detect, Street
-from edge_app.postprocess.detect import create_head
-from edge_app.postprocess.postprocessor import Postprocessor
-from edge_app.preprocess.letterbox import CpuPreprocessor
+from edge_app.pipeline.street import Street
 from edge_app.publish.payloads import CameraHealth, HealthSnapshot, NodeInfo
 from edge_app.publish.publisher import MqttPublisher
 
@@ -59,41 +53,6 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
     stop = threading.Event()
     stop_on_signals(stop)
     Application(loaded, secrets).run(stop)
-
-
-@dataclass(frozen=True, slots=True)
-class Detector:
-    """A model with what comes before and after it."""
-
-    backend: Backend
-    detect: Detect
-
-
-def open_detector(
-    model: ModelSection, inference: InferenceSection, postprocess: PostprocessSection
-) -> Detector:
-    """Load a model and run it once.
-
-    Raises:
-        ConfigError, ModelError: What the configuration says of it does not fit, or the file is no model.
-        BackendError: The runtime is missing or refuses it.
-    """
-    path = demo_description() if model.path == "demo" else Path(model.path)
-    description = describe_model(model, path)
-
-    def make_head(outputs: Sequence[TensorSpec], spec: InputSpec, labels: tuple[str, ...] | None) -> Head:
-        try:
-            return create_head(description.head, outputs, spec, labels, postprocess)
-        except ModelError as error:
-            raise ModelError(f"{description.path}: {error.message}", hint=error.hint) from None
-
-    backend = OnnxRuntimeBackend(description, inference, CpuPreprocessor, make_head)
-    backend.open()
-    postprocessor = Postprocessor(backend.input_spec, postprocess, backend.model.labels)
-    logger.info(
-        "model %s (sha256 %s): %s", backend.model.name, backend.model.sha256[:12], backend.description
-    )
-    return Detector(backend, postprocessor.detections)
 
 
 class Application:
@@ -139,7 +98,7 @@ class Application:
         """Run until `stop` is set or every camera is a file that has ended.
 
         Raises:
-            ModelError, BackendError: The model cannot be run.
+            ModelError, BackendError, EngineError: The model cannot be run.
             StageFailedError: A stage failed.
         """
         logger.info("edge-app %s, node %s, %d cameras", __version__, self._node, len(self._live))
@@ -154,6 +113,7 @@ class Application:
             reason = error.message = self._secrets.redact(error.message)
             raise
         finally:
+            notify("STOPPING=1", "STATUS=stopping: " + reason.partition("\n")[0])
             self._watch.stopping(reason)
             self._publisher.stop(PUBLISHER_STOP_S)
         logger.info("stopped: %s", reason)
@@ -186,10 +146,11 @@ class Application:
 
     def _walk(self, stop: threading.Event) -> None:
         config = self._config
+        progress = BuildWatch(Path(config.model.path).stem, self._watch.starting)
         detector = unless_stopped(
             stop,
             "model",
-            lambda: open_detector(config.model, config.inference, config.postprocess),
+            lambda: open_detector(config, emit=progress, cancelled=stop.is_set),
         )
         if detector is None:
             return
@@ -209,6 +170,7 @@ class Application:
             if self._publisher_error is not None:
                 street.fail("publisher", self._publisher_error)
             self._watch.running()
+            notify("READY=1", "STATUS=running")
             street.run(stop, stop_timeout_s=STREET_STOP_S)
         finally:
             detector.backend.close()

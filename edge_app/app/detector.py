@@ -1,0 +1,103 @@
+"""A model with what comes before and after it, on the runtime that this machine has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_app.app.model import describe, head_factory
+from edge_app.config.models import AppConfig, InferenceSection, PostprocessSection
+from edge_app.engine.errors import EngineError
+from edge_app.engine.events import EventSink
+from edge_app.errors import BackendError
+from edge_app.gpu.driver import count_gpus
+from edge_app.infer.model import ModelDescription
+from edge_app.infer.onnxruntime import OnnxRuntimeBackend
+from edge_app.interfaces import Backend
+from edge_app.pipeline.street import Detect
+from edge_app.postprocess.postprocessor import Postprocessor
+from edge_app.preprocess.letterbox import CpuPreprocessor
+
+logger = logging.getLogger(__name__)
+
+WAY_OUT = "To run on the CPU, slowly, write inference.backend: onnxruntime."
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A model with what comes before and after it."""
+
+    backend: Backend
+    detect: Detect
+
+
+def choose_backend(section: InferenceSection) -> tuple[str, str]:
+    """Return the name of the backend to use, and why.
+
+    `auto` takes the GPU where there is one: a GPU that then fails is an error, never a reason for the CPU.
+
+    Raises:
+        BackendError: The NVIDIA driver does not work.
+    """
+    if section.backend != "auto":
+        return section.backend, "inference.backend says so"
+    gpus = count_gpus()
+    if gpus:
+        return "tensorrt", f"this machine has {gpus} NVIDIA GPU{'s' if gpus > 1 else ''}"
+    return "onnxruntime", "this machine has no NVIDIA GPU"
+
+
+def open_detector(
+    config: AppConfig,
+    *,
+    emit: EventSink = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Detector:
+    """Load the model of a configuration and run it once; with TensorRT, obtain its engine first.
+
+    Args:
+        config: Model, inference, engine and postprocess sections count.
+        emit: Told of the progress of a build.
+        cancelled: Asked often; a build is ended once it is true.
+
+    Raises:
+        ConfigError, ModelError: What the configuration says of it does not fit, or the file is no model.
+        BackendError, EngineError: The runtime is missing or refuses it, or no engine can be had.
+    """
+    description = describe(config)
+    name, reason = choose_backend(config.inference)
+    logger.info("backend %s: %s", name, reason)
+    try:
+        backend = _open_backend(name, config, description, emit, cancelled)
+    except (BackendError, EngineError) as error:
+        if name == "tensorrt":
+            error.hint = f"{error.hint} {WAY_OUT}" if error.hint else WAY_OUT
+        raise
+    logger.info(
+        "model %s (sha256 %s): %s", backend.model.name, backend.model.sha256[:12], backend.description
+    )
+    return detector_of(backend, config.postprocess)
+
+
+def detector_of(backend: Backend, section: PostprocessSection) -> Detector:
+    """Return the detector around an open backend."""
+    return Detector(backend, Postprocessor(backend.input_spec, section, backend.model.labels).detections)
+
+
+def _open_backend(
+    name: str,
+    config: AppConfig,
+    description: ModelDescription,
+    emit: EventSink,
+    cancelled: Callable[[], bool],
+) -> Backend:
+    if name == "tensorrt":
+        # What belongs to engines is imported only where they run.
+        from edge_app.app.engine_backend import open_engine_backend
+
+        return open_engine_backend(config, description, emit=emit, cancelled=cancelled)
+    make_head = head_factory(description, config.postprocess)
+    backend = OnnxRuntimeBackend(description, config.inference, CpuPreprocessor, make_head)
+    backend.open()
+    return backend

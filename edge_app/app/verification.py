@@ -1,0 +1,148 @@
+"""An engine beside its model: the same frames through TensorRT and through ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.app.model import HeadFactory, head_factory
+from edge_app.config.models import AppConfig
+from edge_app.engine.options import Precision
+from edge_app.engine.store import StoredEngine
+from edge_app.engine.verify import DEFAULT_THRESHOLDS, Boxes, Observation, Thresholds, VerifyReport, verify
+from edge_app.errors import BackendError
+from edge_app.geometry import InputSpec
+from edge_app.infer.model import ModelDescription
+from edge_app.infer.onnxruntime import OnnxRuntimeBackend
+from edge_app.infer.tensorrt import Plan, TensorRtBackend
+from edge_app.interfaces import Backend, Head, TensorMap, TensorSpec
+from edge_app.messages import Candidates, Frame, Timings
+from edge_app.postprocess.postprocessor import Postprocessor
+from edge_app.preprocess.letterbox import CpuPreprocessor
+
+BATCH_TIMEOUT_S = 300.0
+
+MakeBackend = Callable[[HeadFactory], Backend]
+"""Returns one side of the comparison, not yet open, with the head that it is given."""
+
+
+def plan_of(engine: StoredEngine, plan: bytes) -> Plan:
+    """Return a plan of the store, checked by it, as TensorRT is to load it."""
+    identity = engine.manifest.identity
+    host_code = identity.options.version_compatible
+    return Plan(plan, engine.plan_path, identity.precision.value, host_code)
+
+
+def compare_engine(
+    config: AppConfig,
+    description: ModelDescription,
+    plan: Plan,
+    precision: Precision,
+    frames: Iterable[Frame],
+) -> VerifyReport:
+    """Run frames through an engine and through its model in FP32, and compare.
+
+    Args:
+        config: Threads, device and thresholds.
+        description: The model, with its labels.
+        plan: The engine.
+        precision: What it computes in, which decides how close it must be.
+        frames: What to look at.
+
+    Raises:
+        ModelError, BackendError: One of the two cannot run.
+    """
+    section = config.inference.model_copy(update={"slots": 1, "max_batch": 1})
+    return compare_backends(
+        config,
+        description,
+        lambda head: OnnxRuntimeBackend(description, section, CpuPreprocessor, head),
+        lambda head: TensorRtBackend(description, plan, section, CpuPreprocessor, head, section.device),
+        precision,
+        frames,
+    )
+
+
+def compare_backends(
+    config: AppConfig,
+    description: ModelDescription,
+    make_reference: MakeBackend,
+    make_candidate: MakeBackend,
+    precision: Precision,
+    frames: Iterable[Frame],
+) -> VerifyReport:
+    """Run frames through two backends of one model, and compare; see `compare_engine`."""
+    limits = _thresholds(config, precision)
+    with (
+        _Witness(config, description, limits, make_reference).opened() as reference,
+        _Witness(config, description, limits, make_candidate).opened() as candidate,
+    ):
+        return verify(frames, reference, candidate, precision, limits)
+
+
+def _thresholds(config: AppConfig, precision: Precision) -> Thresholds:
+    matched, defaults = config.engine.verification.matched, DEFAULT_THRESHOLDS[precision]
+    return Thresholds(
+        matched=defaults.matched if matched is None else matched,
+        cosine=defaults.cosine,
+        confidence=config.postprocess.confidence_threshold,
+    )
+
+
+class _RecordingHead:
+    """A head that keeps a copy of the raw outputs it decoded last."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self.name = head.name
+        self.outputs: dict[str, NDArray[Any]] = {}
+
+    def decode(self, outputs: TensorMap, batch: int) -> Sequence[Candidates]:
+        """Decode; see `Head.decode`."""
+        self.outputs = {name: np.array(value[:batch]) for name, value in outputs.items()}
+        return self._head.decode(outputs, batch)
+
+
+class _Witness:
+    """One side of the comparison, with the outputs that its head decoded last."""
+
+    def __init__(
+        self, config: AppConfig, description: ModelDescription, limits: Thresholds, make: MakeBackend
+    ) -> None:
+        # Boxes a little below the threshold are wanted too: they come and go with the last bit.
+        least = max(0.0, limits.confidence - limits.margin)
+        changes = {"confidence_threshold": least, "class_confidence": {}, "classes": ()}
+        self._section = config.postprocess.model_copy(update=changes)
+        self._make_plain_head = head_factory(description, self._section)
+        self._head: _RecordingHead
+        self._backend = make(self._make_head)
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Frame], Observation]]:
+        """Open the backend while the block runs; yield what tells what it makes of a frame."""
+        self._backend.open()
+        try:
+            labels = self._backend.model.labels
+            postprocessor = Postprocessor(self._backend.input_spec, self._section, labels)
+            yield lambda frame: self._observe(frame, postprocessor)
+        finally:
+            self._backend.close()
+
+    def _observe(self, frame: Frame, postprocessor: Postprocessor) -> Observation:
+        slot = self._backend.acquire(BATCH_TIMEOUT_S)
+        if slot is None:
+            raise BackendError("no slot came free while an engine was verified")
+        with self._backend.submit(slot, [frame]).result(BATCH_TIMEOUT_S) as result:
+            found = postprocessor.detections(frame.info, result.candidates[0], Timings())
+            boxes = Boxes(found.xyxy, found.confidence, found.class_id)
+            return Observation(self._head.outputs, boxes)
+
+    def _make_head(
+        self, outputs: Sequence[TensorSpec], spec: InputSpec, labels: tuple[str, ...] | None
+    ) -> Head:
+        self._head = _RecordingHead(self._make_plain_head(outputs, spec, labels))
+        return self._head

@@ -1,0 +1,1 @@
+"""What `edge-app build`, `engines` and `verify` do."""
