@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from edge_app.app.engine_frames import Image, as_frame, rendered_images, source_
 from edge_app.app.verification import compare_engine, plan_of
 from edge_app.config.models import AppConfig, EngineSection
 from edge_app.config.paths import state_directory
+from edge_app.engine.builder import WORKER_COMMAND
 from edge_app.engine.device import this_device
 from edge_app.engine.errors import BuildError, EngineError
 from edge_app.engine.events import BuildEvent, EventKind, EventSink
@@ -41,7 +42,6 @@ from edge_app.engine.options import (
 from edge_app.engine.store import EngineStore, StoredEngine
 from edge_app.engine.verify import VerifyReport
 from edge_app.gpu.context import open_gpu
-from edge_app.gpu.describe import describe_device
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.onnx_file import read_onnx
 from edge_app.messages import Frame
@@ -59,6 +59,7 @@ class Engines:
         emit: Told of everything that happens while an engine is obtained.
         cancelled: Asked often; a build is ended once it is true.
         device: This machine; None: found out.
+        command: The building child process; a seam for tests.
 
     Attributes:
         description: The model, with the labels of its metadata where nothing else names them.
@@ -78,11 +79,13 @@ class Engines:
         emit: EventSink = lambda _: None,
         cancelled: Callable[[], bool] = lambda: False,
         device: DeviceFacts | None = None,
+        command: Sequence[str] = WORKER_COMMAND,
     ) -> None:
         self._config = config
         self._section = config.engine
         self._emit = emit
         self._cancelled = cancelled
+        self._command = command
         self._device = device or this_device(config.inference.device)
         self.store = EngineStore(engine_directory(config.engine))
         facts = read_onnx(description)
@@ -192,9 +195,7 @@ class Engines:
             yield image
 
     def _workshop(self) -> Workshop:
-        section, ordinal = self._section, self._config.inference.device
-        # On a Jetson GPU and system share their memory, and the system's figure is the honest one.
-        shared = describe_device(ordinal).l4t is not None
+        section = self._section
         return Workshop(
             store=self.store,
             device=self._device,
@@ -202,8 +203,13 @@ class Engines:
             limits=BuildLimits(workspace_mib=section.workspace_mib, memory_mib=section.memory_mib),
             emit=self._emit,
             cancelled=self._cancelled,
-            free_device_bytes=None if shared else open_gpu(ordinal).memory_bytes()[0],
+            # On a Jetson GPU and system share their memory, and the system's figure is the honest one.
+            free_device_bytes=None if self._device.l4t else self._free_device_bytes(),
+            command=self._command,
         )
+
+    def _free_device_bytes(self) -> int:
+        return open_gpu(self._config.inference.device).memory_bytes()[0]
 
 
 def engine_directory(section: EngineSection) -> Path:

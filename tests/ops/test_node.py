@@ -69,3 +69,22 @@ def test_the_host_name_fits_into_a_topic() -> None:
     name = host_node_name()
     assert name
     assert not set(name) & set("/+# ")
+
+
+def test_what_takes_so_long_at_the_start_is_told_once_each() -> None:
+    watch, recorder = make_watch()
+    for reason in (None, "building the engine of demo: 5 %", "building the engine of demo: 5 %"):
+        watch.starting(reason)
+    assert recorder.nodes == [
+        (NodeState.STARTING, None),
+        (NodeState.STARTING, "building the engine of demo: 5 %"),
+    ]
+    assert recorder.cameras == [("a", CameraState.CONNECTING), ("b", CameraState.CONNECTING)]
+
+
+def test_a_build_that_is_left_behind_says_nothing_any_more() -> None:
+    watch, recorder = make_watch()
+    watch.starting()
+    watch.stopping("SIGTERM")
+    watch.starting("building the engine of demo: 43 %")
+    assert recorder.nodes[-1] == (NodeState.STOPPING, "SIGTERM")
