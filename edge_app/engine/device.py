@@ -18,8 +18,7 @@ def this_device(ordinal: int = 0) -> DeviceFacts:
     if count_gpus() == 0:
         raise BackendError(
             "this machine has no NVIDIA GPU, or its driver is not installed",
-            hint="An engine is built on the machine that will run it; nvidia-smi must show a GPU there. "
-            "Without one, inference.backend: onnxruntime runs the model on the CPU.",
+            hint="An engine is built on the machine that will run it; nvidia-smi must show a GPU there.",
         )
     return device_facts(describe_device(ordinal), load_tensorrt().__version__)
 
