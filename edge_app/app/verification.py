@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,14 @@ from edge_app.app.model import HeadFactory, head_factory
 from edge_app.config.models import AppConfig
 from edge_app.engine.options import Precision
 from edge_app.engine.store import StoredEngine
-from edge_app.engine.verify import DEFAULT_THRESHOLDS, Boxes, Observation, Thresholds, VerifyReport, verify
+from edge_app.engine.verify import (
+    DEFAULT_THRESHOLDS,
+    Boxes,
+    EngineComparison,
+    Observation,
+    Thresholds,
+    VerifyReport,
+)
 from edge_app.errors import BackendError
 from edge_app.geometry import InputSpec
 from edge_app.infer.model import ModelDescription
@@ -46,6 +54,9 @@ def compare_engine(
 ) -> VerifyReport:
     """Run frames through an engine and through its model in FP32, and compare.
 
+    The engine runs every frame alone and once more in a full batch, for which TensorRT has kernels of its
+    own; the report is of the way that is further off.
+
     Args:
         config: Threads, device and thresholds.
         description: The model, with its labels.
@@ -56,11 +67,12 @@ def compare_engine(
     Raises:
         ModelError, BackendError: One of the two cannot run.
     """
-    section = config.inference.model_copy(update={"slots": 1, "max_batch": 1})
+    section = config.inference.model_copy(update={"slots": 1})
+    alone = section.model_copy(update={"max_batch": 1})
     return compare_backends(
         config,
         description,
-        lambda head: OnnxRuntimeBackend(description, section, CpuPreprocessor, head),
+        lambda head: OnnxRuntimeBackend(description, alone, CpuPreprocessor, head),
         lambda head: TensorRtBackend(description, plan, section, CpuPreprocessor, head, section.device),
         precision,
         frames,
@@ -81,7 +93,28 @@ def compare_backends(
         _Witness(config, description, limits, make_reference).opened() as reference,
         _Witness(config, description, limits, make_candidate).opened() as candidate,
     ):
-        return verify(frames, reference, candidate, precision, limits)
+        sizes = dict.fromkeys((1, candidate.max_batch))
+        comparisons = {batch: EngineComparison(precision, limits, batch) for batch in sizes}
+        waiting = iter(frames)
+        while window := list(itertools.islice(waiting, candidate.max_batch)):
+            expected = [reference.observe([frame])[0] for frame in window]
+            for batch, comparison in comparisons.items():
+                for pair in zip(expected, _observed(candidate, window, batch), strict=True):
+                    comparison.add(*pair)
+    return min((comparison.report() for comparison in comparisons.values()), key=_closeness)
+
+
+def _observed(witness: _Witness, frames: Sequence[Frame], batch: int) -> Iterator[Observation]:
+    """Yield what a backend makes of each frame in batches that are always full: the last one repeats some."""
+    for start in range(0, len(frames), batch):
+        wanted = frames[start : start + batch]
+        yield from witness.observe(list(itertools.islice(itertools.cycle(wanted), batch)))[: len(wanted)]
+
+
+def _closeness(report: VerifyReport) -> tuple[bool, float, float]:
+    rate = report.match_rate
+    cosine = min(figures.cosine for figures in report.outputs.values())
+    return report.passed, 1.0 if rate is None else rate, cosine
 
 
 def _thresholds(config: AppConfig, precision: Precision) -> Thresholds:
@@ -121,25 +154,37 @@ class _Witness:
         self._head: _RecordingHead
         self._backend = make(self._make_head)
 
+    @property
+    def max_batch(self) -> int:
+        """Most frames of a batch; known once open."""
+        return self._backend.max_batch
+
     @contextmanager
-    def opened(self) -> Iterator[Callable[[Frame], Observation]]:
-        """Open the backend while the block runs; yield what tells what it makes of a frame."""
+    def opened(self) -> Iterator[_Witness]:
+        """Open the backend while the block runs."""
         self._backend.open()
         try:
             labels = self._backend.model.labels
-            postprocessor = Postprocessor(self._backend.input_spec, self._section, labels)
-            yield lambda frame: self._observe(frame, postprocessor)
+            self._postprocessor = Postprocessor(self._backend.input_spec, self._section, labels)
+            yield self
         finally:
             self._backend.close()
 
-    def _observe(self, frame: Frame, postprocessor: Postprocessor) -> Observation:
+    def observe(self, frames: Sequence[Frame]) -> list[Observation]:
+        """Run frames as one batch; return what was made of each."""
         slot = self._backend.acquire(BATCH_TIMEOUT_S)
         if slot is None:
             raise BackendError("no slot came free while an engine was verified")
-        with self._backend.submit(slot, [frame]).result(BATCH_TIMEOUT_S) as result:
-            found = postprocessor.detections(frame.info, result.candidates[0], Timings())
-            boxes = Boxes(found.xyxy, found.confidence, found.class_id)
-            return Observation(self._head.outputs, boxes)
+        with self._backend.submit(slot, frames).result(BATCH_TIMEOUT_S) as result:
+            return [
+                self._observation(frame, candidates, index)
+                for index, (frame, candidates) in enumerate(zip(frames, result.candidates, strict=True))
+            ]
+
+    def _observation(self, frame: Frame, candidates: Candidates, index: int) -> Observation:
+        found = self._postprocessor.detections(frame.info, candidates, Timings())
+        outputs = {name: value[index : index + 1] for name, value in self._head.outputs.items()}
+        return Observation(outputs, Boxes(found.xyxy, found.confidence, found.class_id))
 
     def _make_head(
         self, outputs: Sequence[TensorSpec], spec: InputSpec, labels: tuple[str, ...] | None

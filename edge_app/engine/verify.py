@@ -94,6 +94,7 @@ class VerifyReport:
         confidence_drift: Largest and mean absolute difference of confidence of matched boxes.
         thresholds: What was asked for.
         map50_difference: Engine minus reference, where labelled frames were given.
+        batch: How many frames the engine ran together.
     """
 
     precision: Precision
@@ -104,6 +105,7 @@ class VerifyReport:
     confidence_drift: tuple[float, float]
     thresholds: Thresholds
     map50_difference: float | None = None
+    batch: int = 1
     faults: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
@@ -129,7 +131,8 @@ class VerifyReport:
     def __str__(self) -> str:
         drift_max, drift_mean = self.confidence_drift
         rate = self.match_rate
-        lines = [f"{self.precision.value} against the model on {self.frames} frames:"]
+        together = "alone" if self.batch == 1 else f"in batches of {self.batch}"
+        lines = [f"{self.precision.value} against the model on {self.frames} frames, {together}:"]
         lines += [
             f"  output {name}: error max {f.max_error:.3g}, mean {f.mean_error:.3g}, cosine {f.cosine:.6f}"
             for name, f in self.outputs.items()
@@ -167,32 +170,45 @@ def verify(
     Raises:
         ValueError: There is no frame, or the two have other outputs or shapes.
     """
-    limits = thresholds or DEFAULT_THRESHOLDS[precision]
-    sums: dict[str, _OutputSums] = {}
-    counted = matched = count = 0
-    drifts: list[NDArray[np.float32]] = []
+    comparison = EngineComparison(precision, thresholds)
     for frame in frames:
-        expected, found = reference(frame), candidate(frame)
+        comparison.add(reference(frame), candidate(frame))
+    return comparison.report()
+
+
+class EngineComparison:
+    """Sums over frames of how far an engine, which runs `batch` of them together, is from its model."""
+
+    def __init__(self, precision: Precision, thresholds: Thresholds | None = None, batch: int = 1) -> None:
+        self._precision = precision
+        self._limits = thresholds or DEFAULT_THRESHOLDS[precision]
+        self._batch = batch
+        self._sums: dict[str, _OutputSums] = {}
+        self._matches: list[BoxMatch] = []
+
+    def add(self, expected: Observation, found: Observation) -> None:
+        """Compare what the two made of one frame. Raises ValueError if they have other outputs or shapes."""
         if set(expected.outputs) != set(found.outputs):
             raise ValueError(f"outputs differ: {sorted(expected.outputs)} and {sorted(found.outputs)}")
         for name, value in expected.outputs.items():
-            sums.setdefault(name, _OutputSums()).add(name, value, found.outputs[name])
-        pair = match_boxes(expected.boxes, found.boxes, limits)
-        counted, matched = counted + pair.counted, matched + pair.matched
-        drifts.append(pair.drift)
-        count += 1
-    if not count:
-        raise ValueError("there is no frame to verify with")
-    drift = np.concatenate(drifts)
-    return VerifyReport(
-        precision=precision,
-        frames=count,
-        outputs={name: item.figures() for name, item in sums.items()},
-        counted=counted,
-        matched=matched,
-        confidence_drift=(float(drift.max()), float(drift.mean())) if drift.size else (0.0, 0.0),
-        thresholds=limits,
-    )
+            self._sums.setdefault(name, _OutputSums()).add(name, value, found.outputs[name])
+        self._matches.append(match_boxes(expected.boxes, found.boxes, self._limits))
+
+    def report(self) -> VerifyReport:
+        """Return the figures of all frames. Raises ValueError if there was none."""
+        if not self._matches:
+            raise ValueError("there is no frame to verify with")
+        drift = np.concatenate([match.drift for match in self._matches])
+        return VerifyReport(
+            precision=self._precision,
+            frames=len(self._matches),
+            outputs={name: item.figures() for name, item in self._sums.items()},
+            counted=sum(match.counted for match in self._matches),
+            matched=sum(match.matched for match in self._matches),
+            confidence_drift=(float(drift.max()), float(drift.mean())) if drift.size else (0.0, 0.0),
+            thresholds=self._limits,
+            batch=self._batch,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,7 +285,8 @@ def _faults(report: VerifyReport) -> Sequence[str]:
     ]
     rate = report.match_rate
     if rate is not None and rate < limits.matched:
-        faults.append(f"{rate:.2%} of the boxes match, wanted are {limits.matched:.2%}")
+        together = "" if report.batch == 1 else f" in batches of {report.batch}"
+        faults.append(f"{rate:.2%} of the boxes match{together}, wanted are {limits.matched:.2%}")
     if rate is None:
         faults += [
             f"output {name}: cosine {figures.cosine:.5f}, wanted is {limits.cosine:g}"

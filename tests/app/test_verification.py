@@ -1,6 +1,6 @@
 """Two backends of one model, and whether they still agree: both are ONNX Runtime here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from edge_app.engine.options import Precision
 from edge_app.engine.verify import VerifyReport
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.onnxruntime import OnnxRuntimeBackend
-from edge_app.interfaces import Backend
+from edge_app.interfaces import Backend, Pending, Slot
+from edge_app.messages import Frame
 from edge_app.preprocess.letterbox import CpuPreprocessor
 
 SECTION = InferenceSection(backend="onnxruntime", threads=1, slots=1, max_batch=1)
@@ -42,6 +43,13 @@ def spoiled(demo: ModelDescription, tmp_path: Path) -> ModelDescription:
     path = tmp_path / "spoiled.onnx"
     onnx.save(model, str(path))
     return replace(demo, path=path)
+
+
+class MixesUpBatches(OnnxRuntimeBackend):
+    """A backend that is right as long as a frame is alone."""
+
+    def submit(self, slot: Slot, frames: Sequence[Frame]) -> Pending:
+        return super().submit(slot, frames[::-1])
 
 
 def maker(description: ModelDescription) -> Callable[[HeadFactory], Backend]:
@@ -74,3 +82,24 @@ def test_the_configuration_says_how_close_is_close_enough(
 ) -> None:
     lenient = EngineSection(verification=VerificationSection(matched=0.0))
     assert compare(AppConfig(inference=SECTION, engine=lenient), demo, spoiled).passed
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_every_frame_is_looked_at_in_a_full_batch_too(demo: ModelDescription, count: int) -> None:
+    section = SECTION.model_copy(update={"max_batch": 2})
+
+    def compare_with(kind: type[OnnxRuntimeBackend]) -> VerifyReport:
+        return compare_backends(
+            CONFIG,
+            demo,
+            maker(demo),
+            lambda head: kind(demo, section, CpuPreprocessor, head),
+            Precision.FP16,
+            map(as_frame, rendered_images(count)),
+        )
+
+    right, wrong = compare_with(OnnxRuntimeBackend), compare_with(MixesUpBatches)
+    assert (right.passed, right.match_rate, right.frames) == (True, 1.0, count)
+    assert (wrong.passed, wrong.batch, wrong.frames) == (False, 2, count)
+    assert "of the boxes match in batches of 2, wanted are 99.00%" in "; ".join(wrong.faults)
+    assert f"{count} frames, in batches of 2" in str(wrong)
