@@ -17,7 +17,8 @@ def parse_layers(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: It is something else.
     """
-    values = json.loads(text)
+    # TensorRT 8.6 leaves control characters in its strings as they are.
+    values = json.loads(text, strict=False)
     layers = values.get("Layers") if isinstance(values, dict) else None
     if not isinstance(layers, list):
         raise ValueError("no list of layers in what TensorRT's inspector says")  # noqa: TRY004 - it is text

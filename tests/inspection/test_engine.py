@@ -213,6 +213,10 @@ def test_layers_are_read_with_and_without_details() -> None:
     )
 
 
+def test_layers_may_hold_control_characters_as_tensorrt_8_writes_them() -> None:
+    assert parse_layers('{"Layers": ["conv1\x1e[Conv]", "a\tb\nc"]}') == ("conv1\x1e[Conv]", "a\tb\nc")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"Layers": 3}'])
 def test_what_is_no_list_of_layers_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
