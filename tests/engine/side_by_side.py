@@ -40,17 +40,21 @@ def letterboxed(picture: NDArray[np.uint8]) -> Pixels:
     return out
 
 
+def boxes_of(raw: Pixels) -> Boxes:
+    """Return the boxes after suppression of one image's output (4 + classes, cells)."""
+    confidence = raw[4:].max(axis=0)
+    kept = confidence > LEAST_CONFIDENCE
+    center, half = raw[:2, kept].T, raw[2:4, kept].T / 2
+    xyxy = np.concatenate([center - half, center + half], axis=1).astype(np.float32)
+    class_id = raw[4:].argmax(axis=0)[kept].astype(np.int32)
+    best = non_max_suppression(xyxy, confidence[kept], class_id, iou_threshold=0.7, max_detections=300)
+    return Boxes(xyxy[best], confidence[kept][best], class_id[best])
+
+
 def observe(run: Run) -> Callable[[Pixels], Observation]:
     def on_image(image: Pixels) -> Observation:
         raw = run(image[None])
-        confidences = raw[0, 4:]
-        confidence = confidences.max(axis=0)
-        kept = confidence > LEAST_CONFIDENCE
-        center, half = raw[0, :2, kept], raw[0, 2:4, kept] / 2
-        xyxy = np.concatenate([center - half, center + half], axis=1).astype(np.float32)
-        class_id = confidences.argmax(axis=0)[kept].astype(np.int32)
-        best = non_max_suppression(xyxy, confidence[kept], class_id, iou_threshold=0.7, max_detections=300)
-        return Observation({"output0": raw}, Boxes(xyxy[best], confidence[kept][best], class_id[best]))
+        return Observation({"output0": raw}, boxes_of(raw[0]))
 
     return on_image
 

@@ -28,14 +28,23 @@ from edge_app.engine.obtain import (
 from edge_app.engine.options import BuildOptions, Precision, Profile
 from edge_app.engine.precision.quantize import collect_calibration
 from edge_app.engine.store import EngineStore, StoredEngine
-from edge_app.engine.verify import VerifyReport, verify
+from edge_app.engine.verify import DEFAULT_THRESHOLDS, VerifyReport, match_boxes, verify
 from edge_app.errors import ModelError
 from edge_app.gpu.context import Gpu
 from edge_app.gpu.engine import LoadedEngine
 from edge_app.gpu.inspector import read_layers
 from edge_app.inspection.layers import parse_layers
 from tests.engine.models import SIZE, detector, images, model_of, save, weights
-from tests.engine.side_by_side import BATCHES, SIDE, letterboxed, observe, on_gpu, onnx_runtime, pictures
+from tests.engine.side_by_side import (
+    BATCHES,
+    SIDE,
+    boxes_of,
+    letterboxed,
+    observe,
+    on_gpu,
+    onnx_runtime,
+    pictures,
+)
 from tests.gpu.requirements import require_gpu
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -113,15 +122,21 @@ def test_the_demo_model_is_built_and_verified(demo_engine: Demo) -> None:
     )
 
 
-def test_every_batch_size_gives_each_image_its_own_result(gpu: Gpu, demo_engine: Demo) -> None:
+def test_an_image_has_the_same_boxes_alone_and_in_every_batch(gpu: Gpu, demo_engine: Demo) -> None:
+    """Raw confidences may differ: other batch sizes have other kernels, and INT8 rounds coarsely."""
     precision, obtained = demo_engine
+    limits = DEFAULT_THRESHOLDS[precision]
     batch = np.stack([letterboxed(picture) for picture in pictures(range(500, 500 + max(BATCHES)), 1)])
     with on_gpu(gpu, obtained.plan, obtained.engine.plan_path) as run:
         alone = np.concatenate([run(batch[i : i + 1]) for i in range(len(batch))])
         for size in BATCHES:
             together = run(batch[:size])
             assert together.shape[0] == size
-            np.testing.assert_allclose(together[:, 4:], alone[:size, 4:], atol=0.05)
+            pairs = zip(alone[:size], together, strict=True)
+            matches = [match_boxes(boxes_of(one), boxes_of(other), limits) for one, other in pairs]
+            counted = sum(match.counted for match in matches)
+            assert counted > size
+            assert sum(match.matched for match in matches) / counted >= limits.matched
     expected = onnx_runtime(DEMO)(batch)
     least = {Precision.FP32: 0.9999, Precision.FP16: 0.999, Precision.INT8: 0.98}[precision]
     assert np.corrcoef(expected.ravel(), alone.ravel())[0, 1] > least
