@@ -8,12 +8,13 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from edge_app.bench import letterbox, nms, pipeline, publish, startup
+from edge_app.bench import letterbox, model, nms, pipeline, publish, startup
 from edge_app.bench.measure import BenchResult
 from edge_app.errors import ConfigError
 
 BENCHMARKS: dict[str, tuple[Callable[[int | None], Sequence[BenchResult]], str]] = {
     "letterbox": (lambda rounds: [_run(letterbox.run, rounds)], "a 1080p frame into the model's input"),
+    "model": (lambda rounds: [_run(model.run, rounds)], "the demo model on ONNX Runtime"),
     "nms": (
         lambda rounds: [_run(nms.run, rounds, boxes=boxes) for boxes in (20, 300, 3000)],
         "decoding and non-maximum suppression",
