@@ -33,22 +33,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A Mosquitto that has not been started yet."""
-    broker = Mosquitto(tmp_path)
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture
-def parts() -> Iterator[Parts]:
-    """Makes recorders; fails if one of them saw what no schema allows."""
-    made = Parts()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def recorder(mosquitto: Mosquitto, parts: Parts) -> Recorder:
     """Listens at a Mosquitto, which is started for it."""
     mosquitto.start()

@@ -1,3 +1,5 @@
+"""Fixtures of more than one folder."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -19,7 +21,10 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @pytest.fixture
 def parts() -> Iterator[Parts]:
-    """Makes publishers and recorders, and stops what the test left running."""
+    """Makes publishers and recorders, and stops what the test left running.
+
+    Fails if a recorder saw what no schema allows.
+    """
     made = Parts()
     yield made
     made.stop()
