@@ -199,7 +199,9 @@ TF32_NOTE = (
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the command line's values."""
-    parser = argparse.ArgumentParser(prog="edge-app bench engines", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m edge_app.bench.engines", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--engines", type=Path, required=True, help="folder of MODEL.LABEL.engine")
     parser.add_argument("--weights", type=Path, required=True, help="folder that torch_models.py wrote to")
     parser.add_argument("--torch-python", default="python3", help="interpreter that has PyTorch")

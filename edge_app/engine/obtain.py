@@ -259,8 +259,9 @@ def _refusal(engine: StoredEngine) -> RefusedEngineError:
     faults = "; ".join((engine.manifest.verification or {}).get("faults", ()))
     return RefusedEngineError(
         f"{engine.plan_path.name}: the engine is too far from its model: {faults or 'no figures'}",
-        hint="Use a higher precision, calibrate with frames of your cameras, "
-        "or take it openly: edge-app build --accept-refused.",
+        hint="Use a higher precision, calibrate with frames of your cameras or by another "
+        "engine.calibration.method (edge-app build --rebuild), or take it openly: "
+        "edge-app build --accept-refused.",
     )
 
 
