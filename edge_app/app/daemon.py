@@ -107,7 +107,7 @@ class Application:
         reason = "a failure"
         try:
             self._walk(stop)
-            reason = "asked to" if stop.is_set() else "every camera has ended"
+            reason = "it was asked to stop" if stop.is_set() else "every camera has ended"
         except EdgeAppError as error:
             # It may quote what a library said, and is printed and published.
             reason = error.message = self._secrets.redact(error.message)
@@ -139,6 +139,8 @@ class Application:
                     published=self._publisher.published(name),
                     dropped=counts.dropped,
                     reconnects=statuses[name].reconnects,
+                    candidates_invalid=counts.candidates_invalid,
+                    candidates_overflow=counts.candidates_overflow,
                 )
                 for name, counts in self._statistics.counts().items()
             },

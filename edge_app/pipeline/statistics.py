@@ -21,6 +21,10 @@ class CameraCounts:
     processed: int
     fps: float
     dropped: Mapping[DropReason, int]
+    candidates_invalid: int = 0
+    """Boxes of the model that were left out: not finite, or without area."""
+    candidates_overflow: int = 0
+    """Boxes of the model that were left out because there were more than `max_candidates`."""
 
     @property
     def dropped_frames(self) -> int:
@@ -34,6 +38,8 @@ class _Tally:
     processed: int = 0
     recent: deque[float] = field(default_factory=deque)
     dropped: Counter[DropReason] = field(default_factory=Counter)
+    invalid: int = 0
+    overflow: int = 0
 
 
 class Statistics:
@@ -58,6 +64,14 @@ class Statistics:
             tally.recent.append(now)
             self._forget(tally, now)
 
+    def left_out(self, camera_id: str, *, invalid: int, overflow: int) -> None:
+        """Count boxes of one frame that the decoder left out."""
+        if invalid or overflow:
+            with self._lock:
+                tally = self._tallies[camera_id]
+                tally.invalid += invalid
+                tally.overflow += overflow
+
     def dropped(self, camera_id: str, reason: DropReason, count: int = 1) -> None:
         """Count frames or messages of a camera that went no further."""
         with self._lock:
@@ -79,7 +93,8 @@ class Statistics:
         # Between n frames lie n - 1 intervals; a camera that stopped decays with the growing span.
         span = now - tally.recent[0] if tally.recent else 0.0
         fps = (len(tally.recent) - 1) / span if span > 0 else 0.0
-        return CameraCounts(tally.captured, tally.processed, fps, dict(tally.dropped))
+        dropped = dict(tally.dropped)
+        return CameraCounts(tally.captured, tally.processed, fps, dropped, tally.invalid, tally.overflow)
 
     @staticmethod
     def _forget(tally: _Tally, now: float) -> None:

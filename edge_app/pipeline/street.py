@@ -167,6 +167,9 @@ class Street:
                     postprocess_ms=decode_ms,
                 )
                 finished.append(self._detect(info, candidates, timings))
+                self._statistics.left_out(
+                    info.camera_id, invalid=candidates.invalid, overflow=candidates.overflow
+                )
         return finished
 
 

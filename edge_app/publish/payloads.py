@@ -60,6 +60,8 @@ class CameraHealth:
     published: int
     dropped: Mapping[DropReason, int] = field(default_factory=dict)
     reconnects: int = 0
+    candidates_invalid: int = 0
+    candidates_overflow: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +223,5 @@ def _camera_health(camera: CameraHealth) -> Payload:
         "published": camera.published,
         "dropped": {reason.value: count for reason, count in camera.dropped.items()},
         "reconnects": camera.reconnects,
+        "candidates": {"invalid": camera.candidates_invalid, "overflow": camera.candidates_overflow},
     }

@@ -25,11 +25,13 @@ def test_a_signal_ends_it_and_every_topic_has_its_last_state(
     daemon = start(mosquitto.uri, {"yard": SCENE})
     until(lambda: recorder.on(f"{CAMERA}/detections"), "detections arrive")
     assert daemon.stop(number) == 0
-    assert daemon.log.splitlines()[-1].endswith("stopped: asked to")
+    assert daemon.log.splitlines()[-1].endswith("stopped: it was asked to stop")
 
     late = parts.recorder(mosquitto.uri)
     until(lambda: len(late.retained()) == 3, "the broker hands out what it kept")
-    assert [(it["state"], it["reason"]) for it in late.on(f"{BASE}/status")] == [("stopping", "asked to")]
+    assert [(it["state"], it["reason"]) for it in late.on(f"{BASE}/status")] == [
+        ("stopping", "it was asked to stop")
+    ]
     (camera,) = late.on(f"{CAMERA}/status")
     assert (camera["state"], camera["reason"]) == ("ended", "the daemon was stopped")
     *_, health = recorder.on(f"{BASE}/health")

@@ -36,6 +36,15 @@ def test_the_rate_of_a_camera_that_stopped_falls_to_zero() -> None:
     assert statistics.counts()["front"].fps == 0
 
 
+def test_boxes_that_were_left_out_are_counted() -> None:
+    statistics = Statistics(["a", "b"])
+    statistics.left_out("a", invalid=2, overflow=0)
+    statistics.left_out("a", invalid=1, overflow=5)
+    counts = statistics.counts()
+    assert (counts["a"].candidates_invalid, counts["a"].candidates_overflow) == (3, 5)
+    assert (counts["b"].candidates_invalid, counts["b"].candidates_overflow) == (0, 0)
+
+
 def test_drops_are_counted_by_camera_and_reason() -> None:
     statistics = Statistics(["a", "b"])
     statistics.dropped("a", DropReason.SUPERSEDED)

@@ -64,7 +64,11 @@ class MemoryPending:
         try:
             candidates = [
                 Candidates(
-                    np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.array([number], np.int32)
+                    np.array([[1, 2, 3, 4]], np.float32),
+                    np.ones(1, np.float32),
+                    np.array([number], np.int32),
+                    overflow=1,
+                    invalid=2,
                 )
                 for number in self.numbers
             ]
@@ -148,7 +152,9 @@ def test_every_frame_of_every_file_arrives_in_order_and_the_street_ends_by_itsel
     assert all(wait for *_, wait in harness.sink.received)
     assert harness.film.stopped
     assert harness.backend.slots.qsize() == 2
-    assert {c: counts.processed for c, counts in harness.statistics.counts().items()} == {"a": 40, "b": 40}
+    counts = harness.statistics.counts()
+    assert {camera: found.processed for camera, found in counts.items()} == {"a": 40, "b": 40}
+    assert (counts["a"].candidates_overflow, counts["a"].candidates_invalid) == (40, 80)
 
 
 def test_frames_of_several_cameras_share_a_batch() -> None:
