@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_app.app.engine_frames import Image, as_frame, rendered_images, source_images
 from edge_app.app.verification import compare_engine, plan_of
-from edge_app.config.models import AppConfig, EngineSection
+from edge_app.config.models import AppConfig, CalibrationSection, EngineSection
 from edge_app.config.paths import state_directory
 from edge_app.engine.builder import WORKER_COMMAND
 from edge_app.engine.device import this_device
@@ -138,6 +139,7 @@ class Engines:
                 version_compatible=section.version_compatible,
                 hardware_compatibility=HardwareCompatibility(section.hardware_compatibility),
             ),
+            calibration_settings=_calibration_settings(section.calibration),
             serving=_serving(self.description),
         )
 
@@ -215,6 +217,14 @@ class Engines:
 def engine_directory(section: EngineSection) -> Path:
     """Return where the engines of a configuration are kept."""
     return Path(section.directory) if section.directory else state_directory() / "engines"
+
+
+def _calibration_settings(section: CalibrationSection) -> str | None:
+    """Return what stands for the frames that are asked for; None without a source: any will do."""
+    if section.source is None:
+        return None
+    asked = f"{section.method} {section.frames} {section.source}"
+    return hashlib.sha256(asked.encode()).hexdigest()[:8]
 
 
 def _serving(description: ModelDescription) -> dict[str, Any]:

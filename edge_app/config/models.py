@@ -119,7 +119,7 @@ class CalibrationSection(Section):
         description="How many, evenly spread where the source has an end; of a camera two of each second",
     )
     method: Literal["minmax", "entropy", "percentile"] = Field(
-        "minmax", description="How a range is chosen from them"
+        "entropy", description="How a range is chosen from them"
     )
 
 

@@ -36,7 +36,7 @@ class BuildSpec:
     workspace_bytes: int | None = None
     timing_cache: str | None = None
     calibration: str | None = None
-    calibration_method: CalibrationMethod = CalibrationMethod.MINMAX
+    calibration_method: CalibrationMethod = CalibrationMethod.ENTROPY
     quantized: str | None = None
     parent_pid: int | None = None
 

@@ -28,7 +28,7 @@ class CalibrationSet:
 
     path: Path
     frames_sha256: str
-    method: CalibrationMethod = CalibrationMethod.MINMAX
+    method: CalibrationMethod = CalibrationMethod.ENTROPY
 
     @property
     def sha256(self) -> str:
@@ -47,6 +47,8 @@ class EngineRequest:
         profile: Batch sizes and input size.
         options: The builder's options.
         calibration: Frames for INT8; None for those of the last time.
+        calibration_settings: What the frames are asked for by, without a dash: those of the last time serve
+            only if it was the same. None: whatever it was.
         serving: Kept in the manifest, for serving with this engine when the model has changed.
     """
 
@@ -56,6 +58,7 @@ class EngineRequest:
     profile: Profile
     options: BuildOptions = field(default_factory=BuildOptions)
     calibration: CalibrationSet | None = None
+    calibration_settings: str | None = None
     serving: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -110,7 +113,11 @@ def wanted_identity(store: EngineStore, request: EngineRequest, device: DeviceFa
     calibration = None
     if request.precision is Precision.INT8:
         chosen = request.calibration
-        calibration = chosen.sha256 if chosen else store.last_calibration(request.name, model_sha256)
+        calibration = (
+            chosen.sha256
+            if chosen
+            else store.last_calibration(request.name, model_sha256, request.calibration_settings)
+        )
     return EngineIdentity(
         model_sha256=model_sha256,
         device=device,
@@ -219,10 +226,12 @@ def _specify(workshop: Workshop, request: EngineRequest, wanted: EngineIdentity,
     store = workshop.store
     model, calibration, quantized = request.model, None, None
     if wanted.calibration_sha256 is not None:
-        quantized = store.quantized_path(request.name, wanted.model_sha256, wanted.calibration_sha256)
-        if quantized.exists():
+        names = request.name, wanted.model_sha256, wanted.calibration_sha256
+        quantized = store.find_quantized(*names)
+        if quantized is not None:
             model = quantized
-        elif request.calibration is not None:
+        else:
+            quantized = store.quantized_path(*names, request.calibration_settings or "any")
             calibration = request.calibration
     return BuildSpec(
         model=str(model.absolute()),
@@ -232,7 +241,7 @@ def _specify(workshop: Workshop, request: EngineRequest, wanted: EngineIdentity,
         options=request.options,
         timing_cache=str(store.timing_cache_path(workshop.device)),
         calibration=str(calibration.path.absolute()) if calibration else None,
-        calibration_method=calibration.method if calibration else CalibrationMethod.MINMAX,
+        calibration_method=calibration.method if calibration else CalibrationMethod.ENTROPY,
         quantized=str(quantized) if quantized else None,
     )
 

@@ -111,15 +111,28 @@ class EngineStore:
                 found.setdefault(engine.manifest.state, engine)
         return found
 
-    def quantized_path(self, name: str, model_sha256: str, calibration_sha256: str) -> Path:
-        """Return where the quantised graph of a model lies; it is kept for builds without the frames."""
+    def quantized_path(
+        self, name: str, model_sha256: str, calibration_sha256: str, settings: str = "any"
+    ) -> Path:
+        """Return where the quantised graph of a model lies; it is kept for builds without the frames.
+
+        `settings` stands for what was asked for when the frames were collected, without a dash.
+        """
         return self.directory / (
-            f"{readable(name)}-int8-{model_sha256[:12]}-{calibration_sha256}-r{RECIPE_VERSION}.onnx"
+            f"{readable(name)}-int8-{model_sha256[:12]}-{settings}-{calibration_sha256}-r{RECIPE_VERSION}.onnx"
         )
 
-    def last_calibration(self, name: str, model_sha256: str) -> str | None:
-        """Return the calibration hash of the model's newest quantised graph; None if there is none."""
-        pattern = self.quantized_path(name, model_sha256, "*").name
+    def find_quantized(self, name: str, model_sha256: str, calibration_sha256: str) -> Path | None:
+        """Return the quantised graph of a model and a calibration, whatever asked for it, if there is one."""
+        pattern = self.quantized_path(name, model_sha256, calibration_sha256, "*").name
+        return next(self.directory.glob(pattern), None)
+
+    def last_calibration(self, name: str, model_sha256: str, settings: str | None = None) -> str | None:
+        """Return the calibration hash of the model's newest quantised graph; None if there is none.
+
+        Only graphs made with `settings` count; with any, if that is None.
+        """
+        pattern = self.quantized_path(name, model_sha256, "*", settings or "*").name
         paths = sorted(self.directory.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
         return paths[-1].stem.split("-")[-2] if paths else None
 

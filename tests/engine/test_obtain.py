@@ -160,6 +160,16 @@ def test_int8_keeps_its_calibration_for_the_next_tensorrt(
     assert b"-int8-" in again.plan, "the quantised graph is what is built"
 
 
+def test_frames_asked_for_by_other_settings_are_not_those_of_the_last_time(store: EngineStore) -> None:
+    store.quantized_path("demo", "a" * 64, "c" * 64, "entropy1").write_bytes(b"onnx")
+    assert store.last_calibration("demo", "a" * 64, "entropy1") == "c" * 64
+    assert store.last_calibration("demo", "a" * 64, "minmax22") is None
+    assert store.last_calibration("demo", "a" * 64) == "c" * 64, "without settings any will do"
+    found = store.find_quantized("demo", "a" * 64, "c" * 64)
+    assert found == store.quantized_path("demo", "a" * 64, "c" * 64, "entropy1")
+    assert store.find_quantized("demo", "a" * 64, "d" * 64) is None
+
+
 PROCESS = """
 import sys
 from pathlib import Path
