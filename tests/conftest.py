@@ -11,7 +11,6 @@ import pytest
 from tests.brokers import Mosquitto
 from tests.publish.parts import Parts
 
-
 # A shell that starts us in the background lets us ignore Ctrl-C, and what we start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
