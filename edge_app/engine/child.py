@@ -25,7 +25,7 @@ CANCELLED = "it was cancelled"
 LEAVING_S = 30.0
 """Seconds that the child has to end after its result."""
 TICK_S = 10.0
-"""Seconds without a word of the child after which `still_building` says that it lives."""
+"""Seconds without a phase or progress of the child after which it is said that it lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ class BuildChild:
         self._ended_for = ""
         self._held_too_much = False
         self._last_at_s = 0.0
+        self._spoke_at_s = 0.0
 
     def run(self, command: Sequence[str], emit: EventSink) -> ChildEnd:
         """Run `command` to its end and return how it ended. Call it once."""
@@ -92,7 +93,7 @@ class BuildChild:
         return self._explain(process.returncode, kills)
 
     def _watch(self, process: subprocess.Popen[bytes], emit: EventSink) -> None:
-        started = spoke = time.monotonic()
+        started = self._spoke_at_s = time.monotonic()
         with selectors.DefaultSelector() as selector:
             for stream, take in ((process.stdout, self._take_event), (process.stderr, self._take_stderr)):
                 os.set_blocking(cast("IO[bytes]", stream).fileno(), False)
@@ -101,13 +102,12 @@ class BuildChild:
                 for key, _ in selector.select(POLL_S):
                     if not key.data.read(cast("IO[bytes]", key.fileobj), emit):
                         selector.unregister(key.fileobj)
-                    spoke = time.monotonic()
                 elapsed_s = time.monotonic() - started
                 self._last_at_s = elapsed_s if self._last is None else self._last_at_s
                 self._limit(process, elapsed_s)
-                if time.monotonic() - spoke >= TICK_S:
-                    spoke = time.monotonic()
-                    emit(BuildEvent(EventKind.PROGRESS, "still building", spoke - started))
+                if time.monotonic() - self._spoke_at_s >= TICK_S:
+                    self._spoke_at_s = time.monotonic()
+                    emit(BuildEvent(EventKind.PROGRESS, "still building", self._spoke_at_s - started))
                 if process.poll() is not None and not selector.select(0):
                     # A grandchild may hold the pipes open for longer.
                     break
@@ -154,6 +154,8 @@ class BuildChild:
             return
         if event.kind in {EventKind.RESULT, EventKind.FAILED}:
             self._last = event
+        elif event.kind in {EventKind.PHASE, EventKind.PROGRESS}:
+            self._spoke_at_s = time.monotonic()
         emit(event)
 
     def _take_stderr(self, line: str, emit: EventSink) -> None:  # noqa: ARG002 - one signature for both streams

@@ -11,7 +11,7 @@ from edge_app.engine.identity import RECIPE_VERSION, DeviceFacts, differences
 from edge_app.engine.manifest import EngineState
 from edge_app.engine.store import EngineStore, StoredEngine
 
-QUANTIZED_RECIPE = re.compile(r"-r(\d+)\.onnx$")
+QUANTIZED_RECIPE = re.compile(r"-int8-[0-9a-f]{12}-(?:[^-]+-)?[0-9a-f]{64}-r(\d+)\.onnx$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -13,6 +14,8 @@ from edge_app.engine.errors import DamagedEngineError
 from edge_app.engine.identity import EngineIdentity
 
 FORMAT = "edge-app.engine/1"
+STEM = re.compile(r"[^.].*-(fp32|fp16|int8)-[0-9a-f]{12}-[0-9a-f]{8}")
+"""What `Manifest.stem` returns. Other files in the directory, such as a person's own, are not the store's."""
 
 
 class EngineState(str, Enum):

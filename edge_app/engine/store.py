@@ -18,9 +18,9 @@ from typing import Any
 
 from edge_app.engine.durable import TEMPORARY_PREFIX, move_durably, sync_directory, write_atomically
 from edge_app.engine.errors import DamagedEngineError, EngineError
-from edge_app.engine.identity import RECIPE_VERSION, DeviceFacts, EngineIdentity, differences
+from edge_app.engine.identity import RECIPE_VERSION, EngineIdentity, differences
 from edge_app.engine.lock import Holder, hold
-from edge_app.engine.manifest import EngineState, Manifest, read_manifest, readable
+from edge_app.engine.manifest import STEM, EngineState, Manifest, read_manifest, readable
 from edge_app.engine.ownership import check_ownership, refuse_url
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class EngineStore:
         """Return every engine with a sound manifest, newest first; others are set aside with a warning."""
         found = []
         for path in sorted(self.directory.glob("*.json")):
-            engine = self._load(path)
+            engine = self._load(path) if STEM.fullmatch(path.stem) else None
             if engine is not None:
                 found.append(engine)
         return sorted(found, key=lambda engine: engine.manifest.created_at, reverse=True)
@@ -136,10 +136,16 @@ class EngineStore:
         paths = sorted(self.directory.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
         return paths[-1].stem.split("-")[-2] if paths else None
 
-    def timing_cache_path(self, device: DeviceFacts) -> Path:
-        """Return where the timings measured on such a device are kept between builds."""
+    def timing_cache_path(self, name: str, identity: EngineIdentity) -> Path:
+        """Return where the timings of a model in one precision, on one kind of device, are kept.
+
+        TensorRT 8.6 may refuse those of other graphs, and what is refused is overwritten. By the model's name
+        and not its hash, as newer versions find much of them in a model that was trained anew.
+        """
+        device = identity.device
         sm = device.compute_capability.replace(".", "")
-        return self.directory / f"{readable(device.gpu)}-sm{sm}-tensorrt{readable(device.tensorrt)}.timing"
+        where = f"{readable(device.gpu)}-sm{sm}-tensorrt{readable(device.tensorrt)}"
+        return self.directory / f"{readable(name)}-{identity.precision.value}-{where}.timing"
 
     def last_good(self, name: str, wanted: EngineIdentity) -> StoredEngine | None:
         """Return the newest good engine of the model that this machine can run, whatever else differs."""
@@ -214,14 +220,15 @@ class EngineStore:
     def leftovers(self, *, damaged: bool = True) -> list[Path]:
         """Return what no engine needs: files of interrupted builds, plans without a manifest, damaged files.
 
-        Right only with the lock held: a build in progress has such files too.
+        Files that the store did not name are none of its business. Right only with the lock held: a build in
+        progress has such files too.
         """
         return sorted(
             path
             for path in self.directory.iterdir()
             if path.name.startswith(TEMPORARY_PREFIX)
-            or (damaged and path.suffix == DAMAGED_SUFFIX)
-            or (path.suffix == PLAN_SUFFIX and not path.with_suffix(".json").exists())
+            or (damaged and path.suffix == DAMAGED_SUFFIX and STEM.fullmatch(Path(path.stem).stem))
+            or (_is_plan(path) and not path.with_suffix(".json").exists())
         )
 
     def discard(self, leftovers: Iterable[Path]) -> None:
@@ -253,6 +260,10 @@ class EngineStore:
         with contextlib.suppress(FileNotFoundError):
             path.replace(path.with_name(path.name + DAMAGED_SUFFIX))
             logger.warning("%s (set aside as %s%s)", reason, path.name, DAMAGED_SUFFIX)
+
+
+def _is_plan(path: Path) -> bool:
+    return path.suffix == PLAN_SUFFIX and STEM.fullmatch(path.stem) is not None
 
 
 def _succeeds(new: Manifest, old: Manifest) -> bool:

@@ -77,7 +77,7 @@ def run_build(
         raise _build_failure(reporter)
     Path(spec.plan).write_bytes(memoryview(plan))
     if spec.timing_cache and cache is not None:
-        _write_cache(Path(spec.timing_cache), cache)
+        _keep_timings(Path(spec.timing_cache), cache, reporter)
     del parser
     data = {"plan_bytes": plan.nbytes, "build_s": round(time.monotonic() - started, 3)}
     reporter.done(EventKind.RESULT, "the engine is built", data)
@@ -133,8 +133,12 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def _write_cache(path: Path, cache: Any) -> None:
-    write_atomically(path, bytes(memoryview(cache.serialize())))
+def _keep_timings(path: Path, cache: Any, reporter: Reporter) -> None:
+    """Write the timing cache; the engine is built already and does not fail for it."""
+    try:
+        write_atomically(path, bytes(memoryview(cache.serialize())))
+    except OSError as error:
+        reporter.note(f"the timings for the next build cannot be kept: {error.strerror}")
 
 
 def serve(arguments: list[str], load: Callable[[], Any], tune: Callable[[Any], None] | None = None) -> int:
@@ -156,7 +160,12 @@ def serve(arguments: list[str], load: Callable[[], Any], tune: Callable[[Any], N
     except EdgeAppError as error:
         _fail(reporter, error, FailureKind.BUILD.value, ())
     except OSError as error:
-        _fail(reporter, BuildError(f"{error.filename}: {error.strerror}"), FailureKind.BUILD.value, ())
+        _fail(
+            reporter,
+            BuildError(f"{error.filename or spec.plan}: {error.strerror}"),
+            FailureKind.BUILD.value,
+            (),
+        )
     except MemoryError:
         _fail(reporter, BuildError("the system's memory ran out"), FailureKind.OUT_OF_MEMORY.value, ())
     else:

@@ -66,6 +66,14 @@ def needs_little_workspace(spec: Spec) -> None:
     sys.exit(1)
 
 
+def mutters(spec: Spec) -> None:
+    while not (FOLDER / "open").exists():
+        sys.stderr.write("a library mutters\n")
+        say(EventKind.LOG, "a warning")
+        time.sleep(0.02)
+    good(spec)
+
+
 def waits_at_the_gate(spec: Spec) -> None:
     say(EventKind.PHASE, "at the gate")
     while not (FOLDER / "open").exists():
@@ -90,7 +98,7 @@ def main() -> None:
         log.write(f"{os.getpid()}\n")
     die_with(spec["parent_pid"])
     modes = (good, crashes, killed, silent_exit, hangs, eats_memory, needs_little_workspace, noisy)
-    by_name = {mode.__name__: mode for mode in (*modes, waits_at_the_gate, lingers)}
+    by_name = {mode.__name__: mode for mode in (*modes, waits_at_the_gate, lingers, mutters)}
     by_name[os.environ["EDGE_APP_TEST_MODE"]](spec)
 
 

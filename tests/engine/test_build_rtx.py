@@ -164,11 +164,28 @@ def test_from_model_to_store_and_back(
     }
 
 
-def test_timings_are_kept_for_the_device(
+def test_timings_are_kept_for_the_device_the_model_and_the_precision(
     store: EngineStore, device: DeviceFacts, model: Path, rtx_worker: list[str]
 ) -> None:
     workshop = Workshop(store, device, None, command=rtx_worker)
-    obtain_engine(workshop, EngineRequest("demo", model, Precision.FP32, Profile(SIZE, SIZE)))
-    cache = store.timing_cache_path(device)
-    assert cache.name == "Orin-sm87-tensorrt8.6.0.timing"
-    assert cache.stat().st_size > 0
+    for precision in (Precision.FP32, Precision.FP16):
+        request = EngineRequest("demo", model, precision, Profile(SIZE, SIZE))
+        cache = store.timing_cache_path("demo", obtain_engine(workshop, request).engine.manifest.identity)
+        assert cache.name == f"demo-{precision.value}-Orin-sm87-tensorrt8.6.0.timing"
+        assert cache.stat().st_size > 0
+
+
+def test_timings_that_cannot_be_kept_do_not_cost_the_engine(
+    model: Path, rtx_worker: list[str], tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing" / "demo.timing")
+    profile = Profile(SIZE, SIZE)
+    result, _ = build_here(model, Precision.FP32, profile, rtx_worker, tmp_path, timing_cache=missing)
+    assert "the timings for the next build cannot be kept: No such file or directory" in result.notes
+    assert (tmp_path / "plan").exists()
+
+
+def test_a_full_disk_is_told(model: Path, rtx_worker: list[str], tmp_path: Path) -> None:
+    (tmp_path / "plan").symlink_to("/dev/full")
+    with pytest.raises(BuildError, match=r"plan: No space left on device"):
+        build_here(model, Precision.FP32, Profile(SIZE, SIZE), rtx_worker, tmp_path)

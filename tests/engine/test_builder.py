@@ -203,6 +203,18 @@ def test_what_did_not_fail_for_memory_is_not_tried_again(
     assert len(builds(tmp_path)) == 1
 
 
+def test_warnings_do_not_hide_that_a_build_lives(
+    tmp_path: Path, spec: BuildSpec, odd_worker: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "TICK_S", 0.2)
+
+    def open_once_it_is_told(event: BuildEvent) -> None:
+        if event.text == "still building":
+            (tmp_path / "open").touch()
+
+    build(spec, BuildLimits(timeout_s=20.0), open_once_it_is_told, command=odd_worker("mutters"))
+
+
 PARENT = """
 import sys
 from pathlib import Path

@@ -248,7 +248,8 @@ def test_the_timing_cache_makes_the_next_build_faster(small: Workshop, small_req
     second = obtain_engine(small, small_request, rebuild=True)
     build_s = [engine.engine.manifest.build_s for engine in (first, second)]
     logger.info("built in %.1f s, again with timings in %.1f s", *build_s)
-    assert small.store.timing_cache_path(small.device).stat().st_size > 0
+    identity = second.engine.manifest.identity
+    assert small.store.timing_cache_path(small_request.name, identity).stat().st_size > 0
 
 
 def test_unsupported_operators_are_told(small: Workshop, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_only_what_can_serve_here_stays(store: EngineStore, device: DeviceFacts)
     (store.directory / f"demo-int8-{'a' * 12}-{'c' * 64}-r0.onnx").write_bytes(b"old recipe")
     current = store.quantized_path("demo", "a" * 64, "c" * 64)
     current.write_bytes(b"onnx")
-    timings = store.timing_cache_path(device)
+    timings = store.timing_cache_path("demo", identity)
     timings.write_bytes(b"timings")
 
     verdicts = {verdict.engine.plan_path: verdict.reasons for verdict in judge_engines(store, device)}

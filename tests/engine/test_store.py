@@ -11,6 +11,7 @@ import pytest
 
 from edge_app.engine.durable import temporary_name
 from edge_app.engine.errors import DamagedEngineError, UnsafeStoreError
+from edge_app.engine.housekeeping import find_removable
 from edge_app.engine.identity import DeviceFacts, EngineIdentity
 from edge_app.engine.manifest import EngineState, Manifest
 from edge_app.engine.options import BuildOptions, Precision, Profile
@@ -175,11 +176,11 @@ def test_the_same_plan_again_changes_nothing(store: EngineStore, identity: Engin
 
 def test_leftovers_are_what_no_engine_needs(store: EngineStore, identity: EngineIdentity) -> None:
     engine = add_good(store, identity, b"plan")
-    orphan = store.directory / "demo-fp16-0-0.engine"
+    orphan = store.directory / f"demo-fp16-{identity.digest[:12]}-01234567.engine"
     orphan.write_bytes(b"killed before its manifest")
     unfinished = temporary_name(store.directory / "plan")
     unfinished.write_bytes(b"half")
-    damaged = store.directory / "x.json.damaged"
+    damaged = orphan.with_name(f"{orphan.stem}.json.damaged")
     damaged.write_bytes(b"")
     assert set(store.leftovers()) == {orphan, unfinished, damaged}
     assert set(store.leftovers(damaged=False)) == {orphan, unfinished}
@@ -238,3 +239,22 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Exception, match="cannot be created"):
         EngineStore(tmp_path / "file" / "engines")
+
+
+def test_files_that_are_not_the_stores_are_left_alone(store: EngineStore, identity: EngineIdentity) -> None:
+    for name in ("package.json", "mine.engine", "film.damaged", "rtdetr-r50.onnx"):
+        (store.directory / name).write_bytes(b"a person's own")
+    assert store.engines() == []
+    assert store.leftovers() == []
+    assert find_removable(store, identity.device) == []
+    assert len(list(store.directory.iterdir())) == 4
+
+
+def test_a_manifest_that_is_being_written_is_not_taken_for_a_damaged_one(
+    store: EngineStore, identity: EngineIdentity
+) -> None:
+    engine = add_good(store, identity, b"plan")
+    unfinished = temporary_name(engine.manifest_path)
+    unfinished.write_bytes(b"{")
+    assert store.engines() == [engine]
+    assert unfinished.read_bytes() == b"{"
