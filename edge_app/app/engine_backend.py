@@ -14,6 +14,7 @@ from edge_app.engine.errors import BuildError, DamagedEngineError, RefusedEngine
 from edge_app.engine.events import EventSink
 from edge_app.engine.obtain import ObtainedEngine
 from edge_app.engine.store import StoredEngine
+from edge_app.errors import CaptureError
 from edge_app.gpu.engine import UnloadableEngineError
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.tensorrt import TensorRtBackend
@@ -27,9 +28,9 @@ def open_engine_backend(
 ) -> TensorRtBackend:
     """Obtain the engine of a configuration, load it and run it once.
 
-    If no good engine can be built, the last good one of the model serves instead, with the model, labels and
-    head it was built with; that is logged as an error. An engine of the store that TensorRT does not load,
-    although all that is known of it fits, is built again.
+    If no good engine can be built, be it for want of frames, the last good one of the model serves instead,
+    with the model, labels and head it was built with; that is logged as an error. An engine of the store
+    that TensorRT does not load, although all that is known of it fits, is built again.
 
     Raises:
         EngineError, BackendError, ModelError: No engine can be had, or it does not run.
@@ -37,7 +38,7 @@ def open_engine_backend(
     engines = Engines(config, description, emit=emit, cancelled=cancelled)
     try:
         return _obtain_and_open(config, engines)
-    except (BuildError, RefusedEngineError) as error:
+    except (BuildError, RefusedEngineError, CaptureError) as error:
         last = None if cancelled() else _last_good(engines)
         if last is None:
             raise

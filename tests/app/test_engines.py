@@ -193,6 +193,24 @@ def test_the_last_good_engine_serves_while_none_can_be_built(
         open_engine_backend(config, describe(config), emit=lambda _: None, cancelled=lambda: True)
 
 
+@pytest.mark.usefixtures("opens")
+def test_the_last_good_engine_serves_while_there_are_no_frames_to_calibrate_with(
+    configure: Configure,
+    jetson: DeviceFacts,
+    odd_worker: OddWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = make_engines(configure(), jetson, command=odd_worker("good")).obtain()
+    monkeypatch.setattr(
+        engine_backend, "Engines", lambda *given, **options: Engines(*given, **options, device=jetson)
+    )
+    config = configure({"precision": "int8", "calibration": {"source": str(tmp_path / "unplugged.mp4")}})
+    with pytest.raises(Opened) as caught:
+        open_engine_backend(config, describe(config), emit=lambda _: None, cancelled=lambda: False)
+    assert caught.value.plan == good.plan
+
+
 def test_calibration_tensors_are_the_pipelines_own(
     configure: Configure, jetson: DeviceFacts, odd_worker: OddWorker, tmp_path: Path
 ) -> None:
