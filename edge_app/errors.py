@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 EXIT_FAILURE = 1
-EXIT_USAGE = 2
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits(3): systemd must not restart a service that ends with it."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,11 @@ class Head(Protocol):
 
     def decode(self, outputs: TensorMap, batch: int) -> Sequence[Candidates]:
         """Return one `Candidates` for each of the first `batch` images; none aliases `outputs`."""
+
+
+PreprocessorFactory: TypeAlias = Callable[[InputSpec], Preprocessor]
+HeadFactory: TypeAlias = Callable[[Sequence[TensorSpec], InputSpec, "tuple[str, ...] | None"], Head]
+"""From a model's outputs, its input and its labels (if known) to the head that decodes it."""
 
 
 class Slot(Protocol):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from edge_app.config.models import AppConfig, PostprocessSection
 from edge_app.config.resources import demo_description
 from edge_app.errors import ModelError
 from edge_app.geometry import InputSpec
 from edge_app.infer.model import ModelDescription, describe_model
-from edge_app.interfaces import Head, TensorSpec
+from edge_app.interfaces import Head, HeadFactory, TensorSpec
 from edge_app.postprocess.detect import create_head
-
-HeadFactory: TypeAlias = Callable[[Sequence[TensorSpec], InputSpec, "tuple[str, ...] | None"], Head]
-"""From a model's outputs, its input and its labels (if known) to the head that decodes it."""
 
 
 def describe(config: AppConfig) -> ModelDescription:

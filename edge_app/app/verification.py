@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.app.model import HeadFactory, head_factory
+from edge_app.app.model import head_factory
 from edge_app.config.models import AppConfig
 from edge_app.engine.options import Precision
 from edge_app.engine.store import StoredEngine
@@ -27,7 +27,7 @@ from edge_app.geometry import InputSpec
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.onnxruntime import OnnxRuntimeBackend
 from edge_app.infer.tensorrt import Plan, TensorRtBackend
-from edge_app.interfaces import Backend, Head, TensorMap, TensorSpec
+from edge_app.interfaces import Backend, Head, HeadFactory, TensorMap, TensorSpec
 from edge_app.messages import Candidates, Frame, Timings
 from edge_app.postprocess.postprocessor import Postprocessor
 from edge_app.preprocess.letterbox import CpuPreprocessor

@@ -10,6 +10,7 @@ import onnxruntime
 
 from edge_app.bench.measure import BenchResult, measure
 from edge_app.config.resources import demo_model
+from edge_app.infer.onnxruntime import session_options
 
 WAITING = "threads that wait (the default)"
 SPINNING = "threads that spin"
@@ -28,10 +29,7 @@ def run(rounds: int = 200, *, threads: int | None = None) -> BenchResult:
 
 
 def _way(threads: int, *, spinning: bool) -> Callable[[], object]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options = session_options(threads, spinning=spinning)
     session = onnxruntime.InferenceSession(str(demo_model()), options, providers=["CPUExecutionProvider"])
     image = session.get_inputs()[0]
     _, *axes = image.shape

@@ -10,7 +10,7 @@ import logging
 import os
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
@@ -29,9 +29,9 @@ from edge_app.infer.worker import Worker
 from edge_app.interfaces import (
     BatchResult,
     BatchTimings,
-    Head,
+    HeadFactory,
     Pending,
-    Preprocessor,
+    PreprocessorFactory,
     Slot,
     Tensor,
     TensorSpec,
@@ -43,10 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PreprocessorFactory = Callable[[InputSpec], Preprocessor]
-HeadFactory = Callable[[Sequence[TensorSpec], InputSpec, "tuple[str, ...] | None"], Head]
-"""From the model's outputs, its input and its labels (if known) to the head that decodes them."""
-
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 PRECISIONS = {np.float32: "fp32", np.float16: "fp16"}
 
@@ -55,6 +51,18 @@ CLOSE_TIMEOUT_S = 0.5
 
 BatchOutput = tuple[list[Tensor], float]
 """A batch's outputs, and how long inference took, in milliseconds."""
+
+
+def session_options(threads: int, *, spinning: bool) -> onnxruntime.SessionOptions:
+    """Return how a session runs: on so many threads, which wait or spin between two runs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.log_severity_level = 3
+    return options
 
 
 class _CpuSlot:
@@ -246,13 +254,7 @@ class OnnxRuntimeBackend:
                 f"ONNX Runtime cannot be imported: {error}",
                 hint="Install it: pip install 'edge-app[onnxruntime]'.",
             ) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry(
-            "session.intra_op.allow_spinning", "1" if self._section.spinning else "0"
-        )
-        options.log_severity_level = 3
+        options = session_options(self._threads, spinning=self._section.spinning)
         path = self._description.path
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,14 +22,17 @@ from edge_app.gpu.slot import ExecutionSlot
 from edge_app.gpu.tensorrt_api import load_tensorrt
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.tensorrt_input import ImageInput
-from edge_app.interfaces import BatchResult, BatchTimings, Head, Pending, Preprocessor, Slot, TensorSpec
+from edge_app.interfaces import (
+    BatchResult,
+    BatchTimings,
+    HeadFactory,
+    Pending,
+    PreprocessorFactory,
+    Slot,
+)
 from edge_app.messages import Frame, ModelInfo
 
 logger = logging.getLogger(__name__)
-
-PreprocessorFactory = Callable[[InputSpec], Preprocessor]
-HeadFactory = Callable[[Sequence[TensorSpec], InputSpec, "tuple[str, ...] | None"], Head]
-"""From the model's outputs, its input and its labels (if known) to the head that decodes them."""
 
 WARM_UP_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0

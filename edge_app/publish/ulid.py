@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-LENGTH = 26
 _PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
 _RANDOM_BITS = 80
 

@@ -10,14 +10,14 @@ import pytest
 from onnx import numpy_helper
 
 from edge_app.app.engine_frames import as_frame, rendered_images
-from edge_app.app.model import HeadFactory, describe
+from edge_app.app.model import describe
 from edge_app.app.verification import compare_backends
 from edge_app.config.models import AppConfig, EngineSection, InferenceSection, VerificationSection
 from edge_app.engine.options import Precision
 from edge_app.engine.verify import VerifyReport
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.onnxruntime import OnnxRuntimeBackend
-from edge_app.interfaces import Backend, Pending, Slot
+from edge_app.interfaces import Backend, HeadFactory, Pending, Slot
 from edge_app.messages import Frame
 from edge_app.preprocess.letterbox import CpuPreprocessor
 
