@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,14 @@ class Source(Protocol):
         """Disconnect. Never raises; idempotent."""
 
 
+@runtime_checkable
+class PixelMemory(Protocol):
+    """Where the memory comes from that cameras decode into."""
+
+    def allocate(self, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
+        """Return a uint8 array of that shape, and whether it is page-locked. Called by capture threads."""
+
+
 class FrameSink(Protocol):
     """Where capture threads put their frames."""
 
@@ -115,12 +123,35 @@ class TensorSpec:
     dtype: np.dtype[Any]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GridDecode:
+    """How a backend may decode an output [B, 4 + classes, anchors] on its own device.
+
+    The rows are cx, cy, w, h in model input pixels, then a confidence for each class. The result must be the
+    head's own: the same candidates, in the same order.
+
+    Attributes:
+        output: Name of the output.
+        thresholds: (classes,) float32; a box must be more confident than its class's threshold. Infinity
+            leaves a class out.
+        max_candidates: Most candidates of an image.
+    """
+
+    output: str
+    thresholds: NDArray[np.float32]
+    max_candidates: int
+
+
 class Head(Protocol):
     """Turns the raw outputs of one family of models into candidates."""
 
     @property
     def name(self) -> str:
         """The name that the configuration uses."""
+
+    @property
+    def grid(self) -> GridDecode | None:
+        """What a device needs to know to decode in the head's place; None where only the head can."""
 
     def decode(self, outputs: TensorMap, batch: int) -> Sequence[Candidates]:
         """Return one `Candidates` for each of the first `batch` images; none aliases `outputs`."""

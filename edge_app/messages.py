@@ -58,6 +58,10 @@ class DropReason(str, Enum):
 class Lease(Protocol):
     """Borrowed pixel memory."""
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it is page-locked, so that a GPU can read it by itself."""
+
     def release(self) -> None:
         """Give the memory back to its pool. Calling it again does nothing."""
 
@@ -91,6 +95,11 @@ class Frame:
     pixel_format: PixelFormat = PixelFormat.BGR
     lease: Lease | None = None
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the pixels lie in page-locked memory, so that a GPU can read them by itself."""
+        return self.lease is not None and self.lease.pinned
+
     def release(self) -> None:
         """Return borrowed pixel memory; the pixels must not be touched afterwards. Idempotent."""
         if self.lease is not None:
@@ -121,6 +130,8 @@ class Timings:
     """How long one frame spent in each stage, in milliseconds."""
 
     capture_ms: float = 0.0
+    waiting_ms: float = 0.0
+    """From the end of decoding until the frame was taken from its lane."""
     preprocess_ms: float = 0.0
     inference_ms: float = 0.0
     postprocess_ms: float = 0.0

@@ -8,6 +8,9 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_app import __version__
 from edge_app.app.build_watch import BuildWatch
 from edge_app.app.detector import open_detector
@@ -18,7 +21,7 @@ from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import CameraSection
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
 from edge_app.errors import CaptureError, ConfigError, EdgeAppError
-from edge_app.interfaces import Backend
+from edge_app.interfaces import Backend, PixelMemory
 from edge_app.ops.logging import configure_logging
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
@@ -87,7 +90,8 @@ class Application:
             password=_secret(config.mqtt, "mqtt", secrets),
         )
         self._watch = NodeWatch(enabled, self._publisher, self._publisher.set_node_state)
-        cameras = [_camera(name, section, secrets) for name, section in enabled.items()]
+        self._frame_memory = _FrameMemory()
+        cameras = [_camera(name, section, secrets, self._frame_memory) for name, section in enabled.items()]
         self._live = {camera.camera_id: camera.live for camera in cameras}
         self._lanes = FrameLanes(
             self._live, max_age_s=config.inference.max_age_ms / 1e3, counts=self._statistics
@@ -157,6 +161,7 @@ class Application:
         if detector is None:
             return
         try:
+            self._frame_memory.model = detector.memory
             self._publisher.set_info(self._info(detector.backend))
             street = Street(
                 cameras=self._cameras,
@@ -193,9 +198,22 @@ class Application:
             self._street.fail("publisher", error)
 
 
-def _camera(name: str, section: CameraSection, secrets: SecretRegistry) -> Camera:
+class _FrameMemory:
+    """What cameras decode into: a `PixelMemory` that follows the model, which comes after the cameras."""
+
+    def __init__(self) -> None:
+        self.model: PixelMemory | None = None
+
+    def allocate(self, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
+        """Return memory that the model can read fast; see `PixelMemory`."""
+        if self.model is None:
+            return np.empty(shape, np.uint8), False
+        return self.model.allocate(shape)
+
+
+def _camera(name: str, section: CameraSection, secrets: SecretRegistry, memory: PixelMemory) -> Camera:
     try:
-        return create_camera(name, section, _secret(section, f"cameras.{name}", secrets))
+        return create_camera(name, section, _secret(section, f"cameras.{name}", secrets), memory)
     except CaptureError as error:  # what this machine lacks does not come by trying again
         raise ConfigError(f"cameras.{name}: {error.message}", hint=error.hint) from error
 

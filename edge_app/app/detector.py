@@ -14,7 +14,7 @@ from edge_app.errors import BackendError
 from edge_app.gpu.driver import count_gpus
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.onnxruntime import OnnxRuntimeBackend
-from edge_app.interfaces import Backend
+from edge_app.interfaces import Backend, PixelMemory
 from edge_app.pipeline.street import Detect
 from edge_app.postprocess.postprocessor import Postprocessor
 from edge_app.preprocess.letterbox import CpuPreprocessor
@@ -30,6 +30,8 @@ class Detector:
 
     backend: Backend
     detect: Detect
+    memory: PixelMemory | None = None
+    """What cameras had best decode into; None: ordinary memory."""
 
 
 def choose_backend(section: InferenceSection) -> tuple[str, str]:
@@ -82,7 +84,8 @@ def open_detector(
 
 def detector_of(backend: Backend, section: PostprocessSection) -> Detector:
     """Return the detector around an open backend."""
-    return Detector(backend, Postprocessor(backend.input_spec, section, backend.model.labels).detections)
+    detect = Postprocessor(backend.input_spec, section, backend.model.labels).detections
+    return Detector(backend, detect, backend if isinstance(backend, PixelMemory) else None)
 
 
 def _open_backend(

@@ -18,7 +18,6 @@ from edge_app.errors import CaptureError
 from edge_app.gpu.engine import UnloadableEngineError
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.tensorrt import TensorRtBackend
-from edge_app.preprocess.letterbox import CpuPreprocessor
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +65,9 @@ def open_engine(
         description,
         plan_of(engine, plan),
         config.inference,
-        CpuPreprocessor,
         head_factory(description, config.postprocess),
-        config.inference.device,
+        iou_threshold=config.postprocess.iou_threshold,
+        device=config.inference.device,
     )
     backend.open()
     return backend

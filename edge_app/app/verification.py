@@ -73,7 +73,14 @@ def compare_engine(
         config,
         description,
         lambda head: OnnxRuntimeBackend(description, alone, CpuPreprocessor, head),
-        lambda head: TensorRtBackend(description, plan, section, CpuPreprocessor, head, section.device),
+        lambda head: TensorRtBackend(
+            description,
+            plan,
+            section,
+            head,
+            iou_threshold=config.postprocess.iou_threshold,
+            device=section.device,
+        ),
         precision,
         frames,
     )
@@ -128,6 +135,8 @@ def _thresholds(config: AppConfig, precision: Precision) -> Thresholds:
 
 class _RecordingHead:
     """A head that keeps a copy of the raw outputs it decoded last."""
+
+    grid = None  # decoded on the device they would not be seen
 
     def __init__(self, head: Head) -> None:
         self._head = head

@@ -25,19 +25,30 @@ from edge_app.capture.v4l2 import v4l2_opening
 from edge_app.config.camera_uri import CameraKind, CameraUri, parse_camera_uri
 from edge_app.config.models import CameraSection
 from edge_app.errors import CaptureError, ConfigError
-from edge_app.interfaces import Source
+from edge_app.interfaces import PixelMemory, Source
 
 logger = logging.getLogger(__name__)
 
+POOL_FRAMES = 12
+"""Kept for one camera: one of each batch in flight, one that waits, one that is decoded, and some more."""
 
-def create_camera(camera_id: str, settings: CameraSection, password: str | None) -> Camera:
+
+def create_camera(
+    camera_id: str, settings: CameraSection, password: str | None, memory: PixelMemory | None = None
+) -> Camera:
     """Return the camera that a section describes; each connection gets a source of its own.
+
+    Args:
+        camera_id: Its name.
+        settings: Its section.
+        password: Its password, if it has one.
+        memory: What its frames are decoded into; None: ordinary memory.
 
     Raises:
         ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
         CaptureError: This machine has no way to read such cameras.
     """
-    pool = FramePool()
+    pool = FramePool(POOL_FRAMES, memory)
     source = create_source(camera_id, settings, password, pool)
     logger.info("camera %s: read through %s", camera_id, source.decoder)
     if source.live and source.decoder == FFMPEG and not follows_size_changes():

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.interfaces import PixelMemory
+
 Shape = tuple[int, ...]
+
+
+class OrdinaryMemory:
+    """Pixels in ordinary memory; a `PixelMemory`."""
+
+    def allocate(self, shape: Shape) -> tuple[NDArray[np.uint8], bool]:
+        """Return an array of that shape, which is not page-locked."""
+        return np.empty(shape, np.uint8), False
 
 
 class FrameBuffer:
     """A lent array; a `Lease`. `release` gives it back, once."""
 
-    __slots__ = ("_pool", "lent", "pixels")
+    __slots__ = ("_pool", "lent", "pinned", "pixels")
 
-    def __init__(self, pixels: NDArray[np.uint8], pool: FramePool) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], pool: FramePool, *, pinned: bool) -> None:
         self.pixels = pixels
+        self.pinned = pinned
         self.lent = True
         self._pool = pool
 
@@ -31,14 +41,14 @@ class FramePool:
 
     Args:
         keep: Most arrays kept for later.
-        allocate: Makes an array of a shape; page-locked memory comes in here.
+        memory: Makes arrays; page-locked memory comes in here.
     """
 
-    def __init__(self, keep: int = 8, allocate: Callable[[Shape], NDArray[np.uint8]] | None = None) -> None:
+    def __init__(self, keep: int = 8, memory: PixelMemory | None = None) -> None:
         self._keep = keep
-        self._allocate = allocate or (lambda shape: np.empty(shape, np.uint8))
+        self._memory = memory or OrdinaryMemory()
         self._lock = threading.Lock()
-        self._free: list[NDArray[np.uint8]] = []
+        self._free: list[tuple[NDArray[np.uint8], bool]] = []
         self._shape: Shape = ()
 
     def lend(self, shape: Shape) -> FrameBuffer:
@@ -47,8 +57,9 @@ class FramePool:
             if shape != self._shape:
                 self._shape = shape
                 self._free.clear()
-            pixels = self._free.pop() if self._free else None
-        return FrameBuffer(self._allocate(shape) if pixels is None else pixels, self)
+            found = self._free.pop() if self._free else None
+        pixels, pinned = found or self._memory.allocate(shape)
+        return FrameBuffer(pixels, self, pinned=pinned)
 
     @property
     def free(self) -> int:
@@ -59,5 +70,5 @@ class FramePool:
     def _take_back(self, buffer: FrameBuffer) -> None:
         with self._lock:
             if buffer.lent and buffer.pixels.shape == self._shape and len(self._free) < self._keep:
-                self._free.append(buffer.pixels)
+                self._free.append((buffer.pixels, buffer.pinned))
             buffer.lent = False

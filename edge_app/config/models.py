@@ -98,7 +98,12 @@ class InferenceSection(Section):
         False,
         description="Threads wait actively: about 13 % faster on an idle machine, 45 % slower on a busy one",
     )
-    slots: int = Field(2, ge=1, le=8, description="Batches in flight")
+    slots: int | None = Field(
+        None,
+        ge=1,
+        le=8,
+        description="Batches in flight; null: measured at the start on a GPU, otherwise 2",
+    )
     max_batch: int = Field(4, ge=1, le=64, description="Most frames in a batch, one from each camera")
     batch_wait_ms: float = Field(4.0, ge=0, le=1000, description="Longest wait for frames of more cameras")
     max_age_ms: float = Field(500.0, gt=0, le=60000, description="Older frames of live cameras are dropped")

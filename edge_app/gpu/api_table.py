@@ -52,6 +52,19 @@ RUNTIME_API: tuple[ApiRow, ...] = (
     ApiRow("ICudaEngine.is_shape_inference_io", OLDEST, None, "refusing inputs that hold shapes"),
     ApiRow("ICudaEngine.get_tensor_profile_shape", OLDEST, None, "the batch sizes an engine takes"),
     ApiRow("ICudaEngine.create_execution_context", OLDEST, None, "one execution context for each slot"),
+    ApiRow(
+        "ICudaEngine.create_execution_context_without_device_memory",
+        OLDEST,
+        STRONG_ONLY,
+        "contexts that share memory",
+    ),
+    ApiRow("ICudaEngine.device_memory_size", OLDEST, STRONG_ONLY, "contexts that share memory"),
+    ApiRow("ICudaEngine.device_memory_size_v2", STRONG_ONLY, None, "contexts that share memory"),
+    ApiRow(
+        "ExecutionContextAllocationStrategy.USER_MANAGED", STRONG_ONLY, None, "contexts that share memory"
+    ),
+    ApiRow("IExecutionContext.device_memory", OLDEST, STRONG_ONLY, "contexts that share memory"),
+    ApiRow("IExecutionContext.set_device_memory", STRONG_ONLY, None, "contexts that share memory"),
     ApiRow("IExecutionContext.set_optimization_profile_async", OLDEST, None, "contexts that share a profile"),
     ApiRow("IExecutionContext.set_input_shape", OLDEST, None, "the batch size"),
     ApiRow("IExecutionContext.get_tensor_shape", OLDEST, None, "the shape of an output at a batch size"),

@@ -18,6 +18,12 @@ class Gpu:
     """A GPU whose primary context is retained; `open_gpu` gives it.
 
     The context stays retained until the process ends, when the driver frees it.
+
+    Attributes:
+        ordinal: Its number.
+        name: What NVIDIA calls it.
+        architecture: Its compute capability as compilers name it, such as `sm_87`.
+        integrated: Whether it shares the system's memory, as on a Jetson.
     """
 
     def __init__(self, ordinal: int) -> None:
@@ -29,6 +35,8 @@ class Gpu:
                 raise BackendError(f"there is no GPU {ordinal}: this machine has {count}")
             device = driver.Device(ordinal)
             self.name = str(device.name())
+            self.architecture = "sm_{}{}".format(*device.compute_capability())
+            self.integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
             self._context = device.retain_primary_context()
         # PyCUDA's destructor detaches a primary context as if it had made it, which fails, and speaks of
         # it on standard error. So it must never run.

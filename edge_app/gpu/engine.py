@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 
 from edge_app.errors import BackendError, ModelError
+from edge_app.gpu.api_table import STRONG_ONLY
 from edge_app.gpu.context import Gpu
+from edge_app.gpu.memory import Stream
 from edge_app.gpu.resource import Resource
 from edge_app.gpu.slot import ExecutionSlot, Shape
-from edge_app.gpu.tensorrt_api import load_tensorrt, native_logger, quote, tensorrt_log
+from edge_app.gpu.tensorrt_api import (
+    load_tensorrt,
+    native_logger,
+    quote,
+    tensorrt_log,
+    tensorrt_version,
+)
 from edge_app.interfaces import TensorSpec
 
 DTYPES = {
@@ -90,6 +98,7 @@ class LoadedEngine(Resource):
         self.gpu = gpu
         self._source = source
         self._slots: list[ExecutionSlot] = []
+        self._contexts_made = 0
         tensorrt = load_tensorrt()
         if not plan:
             raise ModelError(f"{source}: the engine is empty", hint=REBUILD_HINT)
@@ -136,18 +145,62 @@ class LoadedEngine(Resource):
                 f"{self._source}: the engine's inputs are {', '.join(self.inputs)}, "
                 f"fed are {', '.join(shapes)}"
             )
+        inputs = [TensorSpec(name, shape, self.inputs[name].spec.dtype) for name, shape in shapes.items()]
+        slot = ExecutionSlot(self, inputs, tuple(self.outputs.values()))
+        self._slots.append(slot)
+        slot.prepare(max_batch)
+        return slot
+
+    @property
+    def activation_bytes(self) -> int:
+        """How much activation memory an execution context needs."""
+        if tensorrt_version() >= STRONG_ONLY:
+            return int(self._native.device_memory_size_v2)
+        return int(self._native.device_memory_size)
+
+    def make(self, activation_address: int, stream: Stream) -> Any:
+        """Return an execution context that uses the activation memory at this address.
+
+        Raises:
+            BackendError: There is no memory, or the profile cannot be shared.
+        """
         with tensorrt_log.listening() as words:
-            context = self._native.create_execution_context()
+            context = self._new_context()
         if context is None:
             raise BackendError(
                 f"{self._source}: TensorRT made no execution context: {quote(words)}",
                 hint="Is the GPU's memory full? Fewer inference.slots need less.",
             )
-        inputs = [TensorSpec(name, shape, self.inputs[name].spec.dtype) for name, shape in shapes.items()]
-        slot = ExecutionSlot(context, inputs, tuple(self.outputs.values()))
-        self._slots.append(slot)
-        slot.prepare(len(self._slots), PROFILE, max_batch)
-        return slot
+        self._give_memory(context, activation_address)
+        self._contexts_made += 1
+        # The first context has the profile by itself, and an engine of fixed shapes needs none. TensorRT is
+        # not asked which one is active: 8.6 dies of that question where a profile is not shared.
+        if self._contexts_made > 1 and any(None in item.spec.shape for item in self.inputs.values()):
+            self._choose_profile(context, stream)
+        return context
+
+    def _new_context(self) -> Any:
+        if tensorrt_version() >= STRONG_ONLY:
+            strategy = load_tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED
+            return self._native.create_execution_context(strategy)
+        return self._native.create_execution_context_without_device_memory()
+
+    def _give_memory(self, context: Any, address: int) -> None:
+        if tensorrt_version() >= STRONG_ONLY:
+            context.set_device_memory(address, self.activation_bytes)
+        else:
+            context.device_memory = address
+
+    def _choose_profile(self, context: Any, stream: Stream) -> None:
+        with tensorrt_log.listening() as words:
+            chosen = context.set_optimization_profile_async(PROFILE, stream.handle)
+        if not chosen:
+            raise BackendError(
+                f"the engine does not let slot {len(self._slots)} share its optimization profile: "
+                f"{quote(words)}",
+                hint="Build it again with profile sharing: edge-app build; or set inference.slots to 1.",
+            )
+        stream.synchronize()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Wait for what is in flight, then free everything in the order that TensorRT needs.

@@ -121,3 +121,14 @@ class PinnedBuffer(Resource):
         self._bytes = np.empty(0, np.uint8)
         with cuda_errors("page-locked memory cannot be freed"):
             allocation.free()
+
+
+def pinned_pixels(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return page-locked memory for a frame, freed with the last view of it; its contents are left over."""
+    driver = cuda_driver()
+    with cuda_errors(f"page-locked memory for a frame of {shape} cannot be had"):
+        # Of every context: cameras are read by threads that know of none.
+        pixels: NDArray[np.uint8] = driver.pagelocked_empty(
+            shape, np.uint8, mem_flags=driver.host_alloc_flags.PORTABLE
+        )
+    return pixels

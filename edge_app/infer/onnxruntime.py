@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 PRECISIONS = {np.float32: "fp32", np.float16: "fp16"}
 
+DEFAULT_SLOTS = 2
+"""One batch is letterboxed while the other one runs."""
+
 CLOSE_TIMEOUT_S = 0.5
 """Longest wait for a batch that runs: the street has waited for it before."""
 
@@ -128,6 +131,7 @@ class OnnxRuntimeBackend:
         self._section = section
         self._make_preprocessor = make_preprocessor
         self._make_head = make_head
+        self._slots = section.slots or DEFAULT_SLOTS
         self._threads = section.threads or len(os.sched_getaffinity(0))
         self._free: queue.SimpleQueue[_CpuSlot] = queue.SimpleQueue()
         self._worker: Worker[BatchOutput] | None = None
@@ -156,7 +160,7 @@ class OnnxRuntimeBackend:
         return (
             f"ONNX Runtime {onnxruntime.__version__} on the CPU, {PRECISIONS[self._dtype]}, "
             f"{self._threads} threads, "
-            f"spinning {spinning}, batch 1 to {self._max_batch}, {self._section.slots} slots"
+            f"spinning {spinning}, batch 1 to {self._max_batch}, {self._slots} slots"
         )
 
     def open(self) -> None:
@@ -172,9 +176,7 @@ class OnnxRuntimeBackend:
         self._input_name = name
         self._fixed_batch = shape[0]
         self._max_batch = self._fixed_batch or self._section.max_batch
-        slots = [
-            _CpuSlot(np.zeros(spec.shape(self._max_batch), np.float32)) for _ in range(self._section.slots)
-        ]
+        slots = [_CpuSlot(np.zeros(spec.shape(self._max_batch), np.float32)) for _ in range(self._slots)]
         try:
             trial, _ = self._run(slots[0].tensor, 1)
         except BackendError as error:

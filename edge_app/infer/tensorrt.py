@@ -1,4 +1,8 @@
-"""TensorRT on the GPU: batches in flight on streams of their own, letterboxed into page-locked memory."""
+"""TensorRT on the GPU: batches in flight on streams of their own.
+
+A batch goes to the GPU as it was captured. Letterbox, engine and decoding follow one another there, launched
+as one CUDA graph, and only what was found comes back.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,26 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_app.config.models import InferenceSection
 from edge_app.errors import BackendError
 from edge_app.geometry import InputSpec
 from edge_app.gpu.context import Gpu, open_gpu
+from edge_app.gpu.decode import GridDecoder, can_decode
 from edge_app.gpu.engine import LoadedEngine
+from edge_app.gpu.feed import FrameFeed
+from edge_app.gpu.graph import graph_driver
+from edge_app.gpu.kernels import load_kernels
+from edge_app.gpu.letterbox import LetterboxKernel
+from edge_app.gpu.memory import pinned_pixels
 from edge_app.gpu.slot import ExecutionSlot
 from edge_app.gpu.tensorrt_api import load_tensorrt
 from edge_app.infer.model import ModelDescription
@@ -27,15 +40,24 @@ from edge_app.interfaces import (
     BatchTimings,
     HeadFactory,
     Pending,
-    PreprocessorFactory,
     Slot,
+    TensorMap,
 )
-from edge_app.messages import Frame, ModelInfo
+from edge_app.messages import Candidates, Frame, ModelInfo
 
 logger = logging.getLogger(__name__)
 
 WARM_UP_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
+
+GRAPH_SIZES = (1, 2, 4)
+"""Batch sizes with a graph of their own, besides the largest; others are filled up to the next."""
+
+SLOTS = (2, 6)
+"""Fewest and most batches in flight, where the configuration leaves it open."""
+WORTHWHILE = 1.03
+"""One more batch in flight must bring this much."""
+TRIAL_BATCHES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +89,17 @@ class _GpuSlot:
 class _GpuPending:
     """A batch that the GPU runs; resolved once."""
 
-    def __init__(self, backend: TensorRtBackend, slot: _GpuSlot, count: int, preprocess_ms: float) -> None:
+    def __init__(
+        self,
+        backend: TensorRtBackend,
+        slot: _GpuSlot,
+        frames: Sequence[Frame],
+        count: int,
+        preprocess_ms: float,
+    ) -> None:
         self._backend = backend
         self._slot = slot
+        self._frames = frames
         self._count = count
         self._preprocess_ms = preprocess_ms
 
@@ -79,6 +109,8 @@ class _GpuPending:
         try:
             yield self._backend.finish(self._slot, self._count, self._preprocess_ms, timeout_s)
         finally:
+            for frame in self._frames:
+                frame.release()
             self._backend.release(self._slot)
 
 
@@ -89,8 +121,8 @@ class TensorRtBackend:
         description: The model that the engine was built from, with its labels.
         plan: The engine.
         section: Slots and batch size.
-        make_preprocessor: Called once the input is known.
         make_head: Called once the outputs are known.
+        iou_threshold: Boxes of one class that overlap more are one object.
         device: Number of the GPU.
     """
 
@@ -99,16 +131,19 @@ class TensorRtBackend:
         description: ModelDescription,
         plan: Plan,
         section: InferenceSection,
-        make_preprocessor: PreprocessorFactory,
         make_head: HeadFactory,
+        *,
+        iou_threshold: float,
         device: int = 0,
     ) -> None:
         self._model_on_disk = description
         self._plan = plan
         self._section = section
-        self._make_preprocessor = make_preprocessor
         self._make_head = make_head
+        self._iou_threshold = iou_threshold
         self._device = device
+        self._graphs = False
+        self._decodes_on_gpu = False
         self._free: queue.SimpleQueue[_GpuSlot] = queue.SimpleQueue()
         self._slots: list[_GpuSlot] = []
         self._gpu: Gpu | None = None
@@ -137,7 +172,9 @@ class TensorRtBackend:
         return (
             f"TensorRT {load_tensorrt().__version__} on GPU {gpu}, {self._plan.precision}, "
             f"engine {self._engine_sha256[:12]}, "
-            f"batch 1 to {self._max_batch}, {self._section.slots} slots"
+            f"batch 1 to {self._max_batch}, {len(self._slots)} slots, "
+            f"{'CUDA graphs' if self._graphs else 'no CUDA graphs'}, "
+            f"decoded on the {'GPU' if self._decodes_on_gpu else 'CPU'}"
         )
 
     def open(self) -> None:
@@ -152,7 +189,7 @@ class TensorRtBackend:
             with self._gpu.attach():
                 self._engine = self._load(self._gpu)
                 self._prepare(self._engine)
-                self._warm_up()
+                self._add_slots(self._gpu, self._engine)
         except BaseException:
             self.close()
             raise
@@ -167,37 +204,46 @@ class TensorRtBackend:
             return None
 
     def submit(self, slot: Slot, frames: Sequence[Frame]) -> Pending:
-        """Letterbox the frames into the slot, enqueue the batch, and return the frames' leases."""
+        """Enqueue a batch. Page-locked frames are released when it is done, others at once."""
         slot = cast("_GpuSlot", slot)
         started = time.perf_counter()
-        batch = max(len(frames), self._min_batch)
+        held: Sequence[Frame] = ()
         try:
             if not 1 <= len(frames) <= self._max_batch:
                 raise BackendError(f"a batch holds 1 to {self._max_batch} frames, found {len(frames)}")
             with self._using(slot):
-                image = slot.execution.inputs(batch)[self._input.name]
-                self._input.write(self._preprocessor, frames, image)
-                preprocess_ms = (time.perf_counter() - started) * 1e3
-                slot.execution.enqueue(batch)
+                slot.execution.enqueue(self._sizes[len(frames)], frames)
+            # The GPU copies page-locked frames by itself, when their turn comes.
+            held = [frame for frame in frames if frame.pinned]
         except BaseException:
             self.release(slot)
             raise
         finally:
             for frame in frames:
-                frame.release()
-        return _GpuPending(self, slot, len(frames), preprocess_ms)
+                if not held or not frame.pinned:
+                    frame.release()
+        preprocess_ms = (time.perf_counter() - started) * 1e3
+        return _GpuPending(self, slot, held, len(frames), preprocess_ms)
 
     def finish(self, slot: _GpuSlot, count: int, preprocess_ms: float, timeout_s: float) -> BatchResult:
         """Wait for a slot's batch and decode its first `count` images. Raises like `Pending.result`.
 
-        The inference time is the GPU's: from the start of the copy-in to the end of the copy-out.
+        The inference time is the GPU's: from the start of the copy-in to the end of the copy-out, letterbox
+        included.
         """
         with self._using(slot):
             outputs, inference_ms = slot.execution.wait(timeout_s)
             started = time.perf_counter()
-            candidates = self._head.decode(outputs, count)
+            candidates = self._candidates(slot.execution, outputs, count)
             decode_ms = (time.perf_counter() - started) * 1e3
         return BatchResult(candidates, BatchTimings(preprocess_ms, inference_ms, decode_ms))
+
+    def allocate(self, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
+        """Return page-locked memory for a frame; see `PixelMemory`."""
+        if self._gpu is None:
+            raise BackendError("the backend is not open")
+        with self._gpu.attach():
+            return pinned_pixels(shape), True
 
     def release(self, slot: Slot) -> None:
         """Give back a slot."""
@@ -249,8 +295,9 @@ class TensorRtBackend:
                 self._max_batch,
                 self._section.max_batch,
             )
+        # Without graphs nothing has to be filled up, but to what the engine takes.
+        self._sizes = [max(count, self._min_batch) for count in range(self._max_batch + 1)]
         labels = self._model_on_disk.labels
-        self._preprocessor = self._make_preprocessor(self._input.spec)
         self._head = self._make_head(tuple(engine.outputs.values()), self._input.spec, labels)
         self._model = ModelInfo(
             name=self._model_on_disk.name,
@@ -260,17 +307,79 @@ class TensorRtBackend:
             precision=self._plan.precision,
             engine_sha256=self._engine_sha256,
         )
-        for _ in range(self._section.slots):
-            slot = engine.add_slot({self._input.name: self._input.shape}, self._max_batch)
-            self._slots.append(_GpuSlot(slot))
 
-    def _warm_up(self) -> None:
-        """Run every batch size once, so that the first frames do not wait for kernels to be loaded."""
-        every = range(self._min_batch, self._max_batch + 1)
-        for number, slot in enumerate(self._slots):
-            sizes: Iterable[int] = every if number == 0 else {every[0], every[-1]}
-            for batch in sizes:
-                slot.execution.inputs(batch)
-                slot.execution.enqueue(batch)
-                outputs, _ = slot.execution.wait(WARM_UP_TIMEOUT_S)
-                self._head.decode(outputs, batch)
+    def _add_slots(self, gpu: Gpu, engine: LoadedEngine) -> None:
+        """Add as many slots as are configured, or as bring something."""
+        wanted = self._section.slots
+        least, most = SLOTS if wanted is None else (wanted, wanted)
+        rate = 0.0
+        while len(self._slots) < most:
+            self._add_slot(gpu, engine)
+            if wanted is not None or len(self._slots) < least:
+                continue
+            before, rate = rate, self._trial_rate()
+            if before and rate < WORTHWHILE * before:
+                # This one brings the GPU nothing, but hides what the host does between two batches.
+                break
+
+    def _add_slot(self, gpu: Gpu, engine: LoadedEngine) -> None:
+        execution = engine.add_slot({self._input.name: self._input.shape}, self._max_batch)
+        kernel = LetterboxKernel(
+            load_kernels(gpu, "letterbox").get_function("letterbox"), self._input.spec, self._input.dtype
+        )
+        execution.feed_with(FrameFeed(kernel, self._max_batch, integrated=gpu.integrated))
+        grid = self._head.grid
+        output = None if grid is None else engine.outputs[grid.output]
+        if grid is not None and output is not None and can_decode(grid, output.shape, output.dtype):
+            anchors = cast("int", output.shape[2])
+            decoder = GridDecoder(
+                load_kernels(gpu, "decode"), grid, anchors, output.dtype, self._max_batch, self._iou_threshold
+            )
+            execution.decode_with(decoder, grid.output)
+        self._decodes_on_gpu = execution.decoder is not None
+        self._slots.append(_GpuSlot(execution))
+        self._capture(execution)
+        for batch in sorted(set(self._sizes[1:])):
+            self._run_empty(execution, batch)
+
+    def _capture(self, execution: ExecutionSlot) -> None:
+        """Record the graphs of a slot; where that cannot be, all slots do without, and the log says why."""
+        if not self._graphs and len(self._slots) > 1:
+            return
+        sizes = sorted(
+            {size for size in (*GRAPH_SIZES, self._max_batch) if self._min_batch <= size <= self._max_batch}
+        )
+        try:
+            if graph_driver() is None:
+                raise BackendError("the package cuda-bindings is not installed")
+            execution.capture(sizes)
+        except BackendError as error:
+            execution.forget_graphs()
+            self._graphs = False
+            logger.warning("batches are enqueued call by call, without CUDA graphs: %s", error)
+            return
+        self._graphs = True
+        self._sizes = [next(size for size in sizes if size >= count) for count in range(self._max_batch + 1)]
+
+    def _run_empty(self, execution: ExecutionSlot, batch: int) -> None:
+        execution.enqueue(batch, ())
+        outputs, _ = execution.wait(WARM_UP_TIMEOUT_S)
+        self._candidates(execution, outputs, batch)
+
+    def _trial_rate(self) -> float:
+        """Return how many full batches a second all slots together run, with nothing to copy."""
+        batch = self._sizes[self._max_batch]
+        slots = [slot.execution for slot in self._slots]
+        started = time.perf_counter()
+        for number in range(TRIAL_BATCHES + len(slots)):
+            execution = slots[number % len(slots)]
+            if number >= len(slots):
+                execution.wait(WARM_UP_TIMEOUT_S)
+            if number < TRIAL_BATCHES:
+                execution.enqueue(batch, ())
+        return TRIAL_BATCHES / (time.perf_counter() - started)
+
+    def _candidates(self, execution: ExecutionSlot, outputs: TensorMap, count: int) -> Sequence[Candidates]:
+        if execution.decoder is not None:
+            return execution.decoder.candidates(count)
+        return self._head.decode(outputs, count)

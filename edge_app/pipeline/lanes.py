@@ -19,12 +19,29 @@ ACTIVE_S = 1.0
 """A live camera that sent nothing for so long is not waited for when a batch is gathered."""
 
 
+SMOOTHING = 0.1
+"""How much of a camera's period the newest interval makes."""
+
+
 @dataclass(slots=True)
 class _Lane:
     live: bool
     frames: deque[Frame] = field(default_factory=deque)
     last_put: float = float("-inf")
+    period_s: float = float("inf")
+    """Smoothed time from frame to frame; infinite until two frames have come."""
     finished: bool = False
+
+    def arrived(self, now_s: float) -> None:
+        """Note that a frame came."""
+        interval_s = now_s - self.last_put
+        if interval_s > ACTIVE_S:
+            self.period_s = float("inf")
+        elif self.period_s == float("inf"):
+            self.period_s = interval_s
+        else:
+            self.period_s += SMOOTHING * (interval_s - self.period_s)
+        self.last_put = now_s
 
 
 class FrameCounts(Protocol):
@@ -62,6 +79,7 @@ class FrameLanes:
         self._counts = counts
         self._clock = clock
         self._closed = False
+        self._ready = 0
         lock = threading.Lock()
         self._arrived = threading.Condition(lock)
         self._room = threading.Condition(lock)
@@ -78,8 +96,9 @@ class FrameLanes:
             closed = self._closed
             superseded = lane.frames.popleft() if lane.live and lane.frames else None
             if not closed:
+                self._ready += superseded is None and not lane.frames
                 lane.frames.append(frame)
-                lane.last_put = self._clock()
+                lane.arrived(self._clock())
                 self._arrived.notify()
         if closed:
             self._drop(frame, DropReason.SHUTDOWN)
@@ -99,7 +118,9 @@ class FrameLanes:
         Args:
             max_count: Most frames to return.
             timeout_s: Longest wait for the first frame, in seconds.
-            straggler_wait_s: After that, longest wait for frames of other active cameras, in seconds.
+            straggler_wait_s: After that, longest wait for frames of other active cameras, in seconds. Of live
+                cameras no longer than the mean time from a frame of one to a frame of another: waiting longer
+                than that costs latency and brings what the next batch would bring too.
 
         Returns:
             1 to `max_count` frames, or none if no frame came in time.
@@ -108,10 +129,13 @@ class FrameLanes:
             ChannelClosed: The lanes were closed, or every camera has finished and its frames are taken.
         """
         with self._arrived:
-            self._arrived.wait_for(lambda: self._closed or self._ready() > 0 or self._exhausted(), timeout_s)
-            self._arrived.wait_for(
-                lambda: self._closed or self._ready() >= min(max_count, self._expected()), straggler_wait_s
-            )
+            self._arrived.wait_for(lambda: self._closed or self._ready > 0 or self._exhausted(), timeout_s)
+            if 0 < self._ready < max_count:
+                expected, gap_s = self._outlook()
+                wanted = min(max_count, expected)
+                self._arrived.wait_for(
+                    lambda: self._closed or self._ready >= wanted, min(straggler_wait_s, gap_s)
+                )
             if self._closed or self._exhausted():
                 raise ChannelClosed
             taken, stale = self._pop(max_count)
@@ -127,6 +151,7 @@ class FrameLanes:
             waiting = [frame for lane in self._lanes.values() for frame in lane.frames]
             for lane in self._lanes.values():
                 lane.frames.clear()
+            self._ready = 0
             self._arrived.notify_all()
             self._room.notify_all()
         for frame in waiting:
@@ -137,20 +162,23 @@ class FrameLanes:
         """Whether `close` was called."""
         return self._closed
 
-    def _ready(self) -> int:
-        return sum(1 for lane in self._lanes.values() if lane.frames)
+    def _outlook(self) -> tuple[int, float]:
+        """Count the cameras from which a frame is here or can be expected within a moment.
 
-    def _expected(self) -> int:
-        """Count the cameras from which a frame is here or can be expected within a moment."""
+        Also return the mean time in seconds from a frame of one to a frame of another; infinite where a
+        file, which sends as fast as it is taken, is among them.
+        """
         horizon = self._clock() - ACTIVE_S
-        return sum(
-            1
-            for lane in self._lanes.values()
-            if lane.frames or (not lane.finished and lane.last_put > horizon)
-        )
+        expected, rate_hz, paced = 0, 0.0, True
+        for lane in self._lanes.values():
+            if lane.frames or (not lane.finished and lane.last_put > horizon):
+                expected += 1
+                rate_hz += 1 / lane.period_s if lane.period_s > 0 else float("inf")
+                paced &= lane.live
+        return expected, 1 / rate_hz if paced and rate_hz else float("inf")
 
     def _exhausted(self) -> bool:
-        return all(lane.finished and not lane.frames for lane in self._lanes.values())
+        return self._ready == 0 and all(lane.finished and not lane.frames for lane in self._lanes.values())
 
     def _pop(self, max_count: int) -> tuple[list[Frame], list[Frame]]:
         oldest_ns = int((self._clock() - self._max_age_s) * 1e9)
@@ -162,6 +190,7 @@ class FrameLanes:
             if not lane.frames:
                 continue
             frame = lane.frames.popleft()
+            self._ready -= not lane.frames
             if lane.live and frame.info.captured_ns < oldest_ns:
                 stale.append(frame)
                 continue

@@ -46,6 +46,8 @@ class InFlight:
 
     pending: Pending
     frames: tuple[FrameInfo, ...]
+    taken_ns: int
+    """`time.monotonic_ns()` when the frames were taken from their lanes."""
 
 
 class Street:
@@ -144,8 +146,9 @@ class Street:
             except ChannelClosed:
                 self._backend.release(slot)
                 raise
+            taken_ns = time.monotonic_ns()
             infos = tuple(frame.info for frame in frames)
-            self._in_flight.put(InFlight(self._backend.submit(slot, frames), infos))
+            self._in_flight.put(InFlight(self._backend.submit(slot, frames), infos, taken_ns))
 
     def _postprocess(self) -> None:
         while True:
@@ -162,6 +165,7 @@ class Street:
             for info, candidates in zip(batch.frames, result.candidates, strict=True):
                 timings = Timings(
                     capture_ms=info.capture_ms,
+                    waiting_ms=(batch.taken_ns - info.captured_ns) / 1e6,
                     preprocess_ms=result.timings.preprocess_ms,
                     inference_ms=result.timings.inference_ms,
                     postprocess_ms=decode_ms,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_app.config.models import PostprocessSection
 from edge_app.geometry import InputSpec, Letterbox, has_area
@@ -47,13 +48,7 @@ class Postprocessor:
         started = time.perf_counter()
         self.invalid += candidates.invalid
         self.overflow += candidates.overflow
-        kept = non_max_suppression(
-            candidates.xyxy,
-            candidates.confidence,
-            candidates.class_id,
-            iou_threshold=1.0 if candidates.suppressed else self._section.iou_threshold,
-            max_detections=len(candidates.xyxy),
-        )
+        kept = self._kept(candidates)
         letterbox = Letterbox.fit((info.width, info.height), self._spec)
         xyxy = letterbox.to_image(candidates.xyxy.take(kept, axis=0))
         inside = np.flatnonzero(has_area(xyxy))[: self._section.max_detections]
@@ -65,4 +60,16 @@ class Postprocessor:
             candidates.confidence.take(kept),
             candidates.class_id.take(kept),
             timings=replace(timings, postprocess_ms=postprocess_ms),
+        )
+
+    def _kept(self, candidates: Candidates) -> NDArray[np.int64]:
+        """Return the indices of the candidates that stay, the most confident first."""
+        if candidates.suppressed:
+            return np.argsort(-candidates.confidence, kind="stable")
+        return non_max_suppression(
+            candidates.xyxy,
+            candidates.confidence,
+            candidates.class_id,
+            iou_threshold=self._section.iou_threshold,
+            max_detections=len(candidates.xyxy),
         )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -58,17 +59,22 @@ def test_arrays_of_the_old_size_are_not_kept_after_a_change() -> None:
     assert (pool.free, pool.lend((8, 8, 3)).pixels.shape) == (1, (8, 8, 3))
 
 
-def test_the_given_allocator_makes_the_arrays() -> None:
-    made: list[tuple[int, ...]] = []
+class CountingMemory:
+    def __init__(self) -> None:
+        self.made: list[tuple[int, ...]] = []
 
-    def allocate(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        made.append(shape)
-        return np.zeros(shape, np.uint8)
+    def allocate(self, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], bool]:
+        self.made.append(shape)
+        return np.zeros(shape, np.uint8), True
 
-    pool = FramePool(allocate=allocate)
-    pool.lend(SHAPE).release()
-    pool.lend(SHAPE)
-    assert made == [SHAPE]
+
+def test_the_given_memory_makes_the_arrays_and_says_whether_they_are_page_locked() -> None:
+    memory = CountingMemory()
+    pool = FramePool(memory=memory)
+    first = pool.lend(SHAPE)
+    first.release()
+    assert (first.pinned, pool.lend(SHAPE).pinned, FramePool().lend(SHAPE).pinned) == (True, True, False)
+    assert memory.made == [SHAPE]
 
 
 def test_releases_from_many_threads_give_one_array_back_once() -> None:

@@ -35,6 +35,7 @@ class MeanHead:
     """One candidate for each image, whose confidence is the first channel's mean."""
 
     name = "mean"
+    grid = None
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -49,6 +50,8 @@ class MeanHead:
 
 
 class Lease:
+    pinned = False
+
     def __init__(self) -> None:
         self.released = 0
 

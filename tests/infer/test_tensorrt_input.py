@@ -6,17 +6,14 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from edge_app.config.models import InputOverrides
 from edge_app.errors import ModelError
-from edge_app.geometry import InputSpec, Layout
+from edge_app.geometry import Layout
 from edge_app.gpu.engine import InputRange, LoadedEngine
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.tensorrt_input import ImageInput
 from edge_app.interfaces import TensorSpec
-from edge_app.messages import Frame
-from tests.infer.test_onnxruntime import make_frame
 
 Shape = tuple["int | None", ...]
 
@@ -36,18 +33,6 @@ def image_input(engine: LoadedEngine, **overrides: object) -> ImageInput:
     wanted = InputOverrides.model_validate(overrides)
     description = ModelDescription("model", Path("model.onnx"), "0" * 64, None, wanted, "auto")
     return ImageInput(description, engine, Path("model.engine"))
-
-
-class FirstPixel:
-    """Writes a frame's first pixel, and a bit more than the integer."""
-
-    def __init__(self, extra: float = 0.0) -> None:
-        self.spec = InputSpec(48, 32)
-        self._extra = extra
-
-    def write(self, frame: Frame, out: NDArray[np.float32]) -> None:
-        assert out.dtype == np.float32
-        out[:] = float(frame.pixels[0, 0, 0]) + self._extra
 
 
 def test_the_batch_may_be_open_or_fixed() -> None:
@@ -85,21 +70,3 @@ def test_open_sides_come_from_the_configuration_and_fit_the_profile() -> None:
 def test_an_engine_of_another_kind_is_explained(inputs: list[Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         image_input(engine_with(*inputs))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
-def test_frames_are_written_in_the_inputs_own_type(dtype: type[np.generic]) -> None:
-    found = image_input(engine_with(((None, 3, 32, 48), dtype)))
-    for batch in (2, 4):
-        out: NDArray[Any] = np.full((batch, 3, 32, 48), 77, dtype)
-        found.write(FirstPixel(), [make_frame(10), make_frame(200)], out)
-        assert [float(image.min()) for image in out[:2]] == [10, 200]
-        assert [float(image.max()) for image in out[:2]] == [10, 200]
-
-
-@pytest.mark.parametrize(("extra", "expected"), [(0.6, 101), (-0.4, 100), (900.0, 255), (-900.0, 0)])
-def test_bytes_are_rounded_and_never_wrap_around(extra: float, expected: int) -> None:
-    found = image_input(engine_with(((None, 3, 32, 48), np.uint8)))
-    out = np.zeros((1, 3, 32, 48), np.uint8)
-    found.write(FirstPixel(extra), [make_frame(100)], out)
-    assert set(out.flat) == {expected}

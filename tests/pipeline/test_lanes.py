@@ -25,6 +25,8 @@ class Drops:
 
 
 class CountingLease:
+    pinned = False
+
     def __init__(self) -> None:
         self.released = 0
 
@@ -122,17 +124,42 @@ def test_one_camera_alone_waits_for_nobody() -> None:
     assert len(lanes.take(2, timeout_s=1, straggler_wait_s=60)) == 1
 
 
+class Clock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def two_cameras_with_a_period_of(period_s: float) -> FrameLanes:
+    """Two live cameras that have each sent two frames, both taken, and a third one of camera a."""
+    clock = Clock()
+    lanes = FrameLanes({"a": True, "b": True}, max_age_s=1.0, counts=Drops(), clock=clock)
+    for number in range(2):
+        lanes.put(make_frame("a", number))
+        lanes.put(make_frame("b", number))
+        assert len(lanes.take(2, timeout_s=1, straggler_wait_s=0)) == 2
+        clock.now_s += period_s
+    lanes.put(make_frame("a", 2))
+    return lanes
+
+
 def test_a_straggler_joins_the_batch() -> None:
-    lanes = make_lanes(a=True, b=True)
-    lanes.put(make_frame("a", 0))
-    lanes.put(make_frame("b", 0))
-    assert len(lanes.take(2, timeout_s=1, straggler_wait_s=0)) == 2
-    lanes.put(make_frame("a", 1))
-    late = threading.Timer(0.05, lanes.put, [make_frame("b", 1)])
+    lanes = two_cameras_with_a_period_of(0.8)
+    late = threading.Timer(0.05, lanes.put, [make_frame("b", 2)])
     late.start()
     taken = lanes.take(2, timeout_s=1, straggler_wait_s=30)
     late.join()
-    assert set(ids(taken)) == {("a", 1), ("b", 1)}
+    assert set(ids(taken)) == {("a", 2), ("b", 2)}
+
+
+def test_a_straggler_is_waited_for_no_longer_than_frames_of_live_cameras_are_apart() -> None:
+    lanes = two_cameras_with_a_period_of(0.02)
+    # A wait of the whole minute would fail by the test's time limit.
+    assert ids(lanes.take(2, timeout_s=1, straggler_wait_s=60)) == [("a", 2)]
 
 
 def test_nothing_within_the_time_is_an_empty_batch() -> None:

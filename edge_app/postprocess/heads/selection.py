@@ -19,15 +19,15 @@ class Selection:
     """
 
     def __init__(self, thresholds: NDArray[np.float32], max_candidates: int) -> None:
-        self._thresholds = thresholds
-        self._max_candidates = max_candidates
+        self.thresholds = thresholds
+        self.max_candidates = max_candidates
         self.floor = np.float32(thresholds.min(initial=np.inf))
         """No class's threshold is lower: what is not above it (or NaN) need not be decoded."""
 
     @property
     def class_count(self) -> int:
         """How many classes the model has."""
-        return len(self._thresholds)
+        return len(self.thresholds)
 
     def select(
         self,
@@ -46,14 +46,14 @@ class Selection:
             suppressed: See `Candidates.suppressed`.
         """
         known = (class_id >= 0) & (class_id < self.class_count)
-        thresholds = np.where(known, self._thresholds.take(class_id, mode="clip"), self.floor)
+        thresholds = np.where(known, self.thresholds.take(class_id, mode="clip"), self.floor)
         wanted = ~(confidence <= thresholds)
         usable = has_area(xyxy) & np.isfinite(confidence) & known
         invalid = int(np.count_nonzero(wanted & ~usable))
         chosen = np.flatnonzero(wanted & usable)
-        overflow = max(0, len(chosen) - self._max_candidates)
+        overflow = max(0, len(chosen) - self.max_candidates)
         if overflow:
-            best = np.argsort(-confidence.take(chosen), kind="stable")[: self._max_candidates]
+            best = np.argsort(-confidence.take(chosen), kind="stable")[: self.max_candidates]
             chosen = np.sort(chosen.take(best))
         return Candidates(
             xyxy.take(chosen, axis=0),

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_app.errors import ModelError
 from edge_app.geometry import InputSpec
-from edge_app.interfaces import Tensor, TensorMap
+from edge_app.interfaces import GridDecode, Tensor, TensorMap
 from edge_app.messages import Candidates
 from edge_app.postprocess.heads.selection import Selection
 
@@ -31,6 +31,11 @@ class YoloV8Head:
     def __init__(self, output: str, selection: Selection) -> None:
         self._output = output
         self._selection = selection
+
+    @property
+    def grid(self) -> GridDecode:
+        """What a device needs to know to decode in the head's place."""
+        return GridDecode(self._output, self._selection.thresholds, self._selection.max_candidates)
 
     @staticmethod
     def wants(class_count: int, spec: InputSpec) -> str:
