@@ -255,11 +255,34 @@ def bench(
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the results here as well.", show_default=False)
     ] = None,
+    config: OptionalConfig = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="street: largest batch; overrides the configuration.", min=1, show_default=False),
+    ] = None,
+    cameras: Annotated[int, typer.Option(help="street: how many cameras.", min=1)] = 8,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="street: frames a second of each; otherwise as fast as it goes.", show_default=False
+        ),
+    ] = None,
+    size: Annotated[str, typer.Option(help="street: size of the frames.")] = "1920x1080",
+    seconds: Annotated[float, typer.Option(help="street: length of a round.", min=0.5)] = 5.0,
 ) -> None:
     """Measure what this machine does, candidates side by side.
 
     They take turns; the medians of several rounds are shown. Without a name: what there is to measure.
+    `street` is the daemon from decoded frames to encoded messages, beside the bare engine.
     """
+    if names == ["street"]:
+        from edge_app.bench.street import Load
+        from edge_app.bench.street_command import StreetOptions, run_street
+        from edge_app.export.command import parse_size
+
+        load = Load(cameras=cameras, fps=fps, size=parse_size(size), seconds=seconds)
+        run_street(config, StreetOptions(load, rounds or 5, batch), json)
+        return
     from edge_app.bench.command import run_benchmarks
 
     run_benchmarks(names or [], rounds=rounds, json_path=json)

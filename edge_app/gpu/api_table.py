@@ -63,7 +63,7 @@ RUNTIME_API: tuple[ApiRow, ...] = (
     ApiRow(
         "ExecutionContextAllocationStrategy.USER_MANAGED", STRONG_ONLY, None, "contexts that share memory"
     ),
-    ApiRow("IExecutionContext.device_memory", OLDEST, STRONG_ONLY, "contexts that share memory"),
+    ApiRow("IExecutionContext.device_memory", OLDEST, None, "contexts that share memory"),
     ApiRow("IExecutionContext.set_device_memory", STRONG_ONLY, None, "contexts that share memory"),
     ApiRow("IExecutionContext.set_optimization_profile_async", OLDEST, None, "contexts that share a profile"),
     ApiRow("IExecutionContext.set_input_shape", OLDEST, None, "the batch size"),

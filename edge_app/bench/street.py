@@ -1,0 +1,218 @@
+"""The daemon's street, from decoded frames to encoded messages, beside the bare engine.
+
+    edge-app bench street --config edge.yaml --cameras 8 --seconds 5 --rounds 5
+
+Frames lie in memory as capture would hand them over; messages are encoded and thrown away. Everything between
+is what `edge-app run` runs.
+"""
+
+from __future__ import annotations
+
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.app.detector import Detector
+from edge_app.bench.memory_camera import MemorySource
+from edge_app.capture.attempt import Camera
+from edge_app.capture.cameras import CameraGroup
+from edge_app.capture.pool import OrdinaryMemory
+from edge_app.messages import CameraStatus, Detections, ModelInfo
+from edge_app.pipeline.lanes import FrameLanes
+from edge_app.pipeline.statistics import Statistics
+from edge_app.pipeline.street import Street
+from edge_app.publish.payloads import detections_payload, encode
+from edge_app.publish.publisher import Stamper
+from edge_app.scene import StreetScene
+
+WARM_UP_S = 1.0
+STAGES = ("waiting", "preprocess", "inference", "postprocess")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is offered.
+
+    Attributes:
+        cameras: How many.
+        fps: Of each, live; None: as many as are taken, none is dropped.
+        size: Of the frames, in pixels.
+        seconds: How long is measured.
+    """
+
+    cameras: int = 8
+    fps: float | None = None
+    size: tuple[int, int] = (1920, 1080)
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreetSpeed:
+    """What came of one run.
+
+    Attributes:
+        frames_per_s: Frames whose message was encoded, a second.
+        latency_ms: p50, p95 and p99 from captured to encoded.
+        from_lane_ms: The same from the lane's exit to encoded.
+        stages_ms: The same for each stage.
+        captured: Frames handed over.
+        dropped: By reason; `no_buffer` are those that were due while all of a camera's buffers were lent.
+        spread: (fastest - slowest camera) / mean, by frames.
+        cpu: Of the whole process, in cores.
+        python_us: CPU time of a frame, in microseconds.
+    """
+
+    frames_per_s: float
+    latency_ms: tuple[float, ...]
+    from_lane_ms: tuple[float, ...]
+    stages_ms: Mapping[str, tuple[float, ...]]
+    captured: int
+    dropped: Mapping[str, int]
+    spread: float
+    cpu: float
+    python_us: float
+    objects: float = 0.0
+
+
+@dataclass(slots=True)
+class _NullSink:
+    """Encodes every message, notes when, and throws it away."""
+
+    model: ModelInfo
+    stamper: Stamper = field(default_factory=lambda: Stamper("bench", "0" * 32))
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+    cameras: Counter[str] = field(default_factory=Counter)
+    recording: bool = False
+
+    def put(self, detections: Detections, *, wait: bool) -> None:  # noqa: ARG002 - there is always room
+        """Encode one message."""
+        encode(detections_payload(self.stamper.next(""), detections, self.model, 0))
+        if self.recording:
+            timings, total_ms = detections.timings, (time.monotonic_ns() - detections.info.captured_ns) / 1e6
+            stages = (timings.waiting_ms, timings.preprocess_ms, timings.inference_ms, timings.postprocess_ms)
+            self.rows.append((total_ms, total_ms - timings.waiting_ms, *stages, len(detections)))
+            self.cameras[detections.info.camera_id] += 1
+
+
+class _NoObserver:
+    def camera_changed(self, status: CameraStatus) -> None:
+        """Not of interest."""
+
+
+def measure_street(
+    detector: Detector, load: Load, *, batch_wait_s: float = 0.004, max_age_s: float = 0.5
+) -> StreetSpeed:
+    """Run the street under a load and measure it. Raises StageFailedError."""
+    names = [f"camera{number}" for number in range(load.cameras)]
+    statistics = Statistics(names)
+    live = load.fps is not None
+    lanes = FrameLanes(dict.fromkeys(names, live), max_age_s=max_age_s, counts=statistics)
+    sources = _sources(detector, load)
+    cameras = [
+        Camera(name, create_source=partial(_same, source), live=live)
+        for name, source in zip(names, sources, strict=True)
+    ]
+    sink = _NullSink(detector.backend.model)
+    street = Street(
+        cameras=CameraGroup(cameras, lanes, _NoObserver()),
+        live=frozenset(names if live else ()),
+        lanes=lanes,
+        backend=detector.backend,
+        detect=detector.detect,
+        sink=sink,
+        statistics=statistics,
+        batch_wait_s=batch_wait_s,
+    )
+    stop = threading.Event()
+    walk = threading.Thread(target=street.run, args=(stop,), daemon=True)
+    walk.start()
+    _wait_for(lambda: sum(count.processed for count in statistics.counts().values()) >= load.cameras)
+    time.sleep(WARM_UP_S)
+    before, missed = _totals(statistics), sum(source.missed for source in sources)
+    used_s, started = _cpu_s(), time.perf_counter()
+    sink.recording = True
+    time.sleep(load.seconds)
+    sink.recording = False
+    elapsed_s, cpu_s = time.perf_counter() - started, _cpu_s() - used_s
+    after = _totals(statistics)
+    after["no_buffer"] = sum(source.missed for source in sources) - missed
+    stop.set()
+    walk.join()
+    return _speed(sink, after - before, elapsed_s, cpu_s)
+
+
+def _sources(detector: Detector, load: Load) -> list[MemorySource]:
+    memory = detector.memory or OrdinaryMemory()
+    width, height = load.size
+    pictures = [StreetScene(seed=seed, width=width, height=height, fps=30).render(40) for seed in range(4)]
+    gap_s = 0.0 if load.fps is None else 1 / load.fps / load.cameras
+    return [
+        MemorySource(pictures[number % 4 :] + pictures[: number % 4], memory, load.fps, number * gap_s)
+        for number in range(load.cameras)
+    ]
+
+
+def _speed(sink: _NullSink, counts: Counter[str], elapsed_s: float, cpu_s: float) -> StreetSpeed:
+    rows = np.array(sink.rows, np.float64).reshape(-1, 2 + len(STAGES) + 1)
+    frames = len(rows)
+    per_camera = np.array(list(sink.cameras.values()) or [0])
+    return StreetSpeed(
+        frames_per_s=frames / elapsed_s,
+        latency_ms=_percentiles(rows[:, 0]),
+        from_lane_ms=_percentiles(rows[:, 1]),
+        stages_ms={name: _percentiles(rows[:, 2 + number]) for number, name in enumerate(STAGES)},
+        captured=counts.pop("captured", 0),
+        dropped=dict(+counts),
+        spread=float(np.ptp(per_camera) / max(1.0, per_camera.mean())),
+        cpu=cpu_s / elapsed_s,
+        python_us=cpu_s / max(1, frames) * 1e6,
+        objects=float(rows[:, -1].mean()) if frames else 0.0,
+    )
+
+
+def _percentiles(column: NDArray[np.float64]) -> tuple[float, ...]:
+    if not len(column):
+        return ()
+    return tuple(round(float(value), 4) for value in np.percentile(column, (50, 95, 99)))
+
+
+def _totals(statistics: Statistics) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for counts in statistics.counts().values():
+        total["captured"] += counts.captured
+        for reason, count in counts.dropped.items():
+            total[reason.value] += count
+    return total
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _same(source: MemorySource) -> MemorySource:
+    return source
+
+
+def _wait_for(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def median_of(runs: Sequence[StreetSpeed]) -> StreetSpeed:
+    """Return the run with the median throughput."""
+    return sorted(runs, key=lambda run: run.frames_per_s)[len(runs) // 2]
+
+
+def as_json(run: StreetSpeed) -> dict[str, Any]:
+    """Return a run as plain values."""
+    return asdict(run)
