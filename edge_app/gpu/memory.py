@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.gpu.context import Gpu
 from edge_app.gpu.driver import cuda_driver, cuda_errors
 from edge_app.gpu.resource import Resource
 
@@ -123,12 +125,32 @@ class PinnedBuffer(Resource):
             allocation.free()
 
 
-def pinned_pixels(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return page-locked memory for a frame, freed with the last view of it; its contents are left over."""
-    driver = cuda_driver()
-    with cuda_errors(f"page-locked memory for a frame of {shape} cannot be had"):
-        # Of every context: cameras are read by threads that know of none.
-        pixels: NDArray[np.uint8] = driver.pagelocked_empty(
-            shape, np.uint8, mem_flags=driver.host_alloc_flags.PORTABLE
-        )
-    return pixels
+class PinnedPixels:
+    """Page-locked memory of one frame, which lives as long as an array of it.
+
+    It is freed by whatever thread drops the last array; PyCUDA's own arrays can only be freed by threads that
+    are attached to the GPU, and leak otherwise.
+
+    Args:
+        gpu: Whose context it belongs to.
+        shape: Of the frame.
+    """
+
+    def __init__(self, gpu: Gpu, shape: tuple[int, ...]) -> None:
+        self._gpu = gpu
+        size_bytes = int(np.prod(shape, dtype=np.int64))
+        with gpu.attach():
+            self._buffer = PinnedBuffer(size_bytes)
+        view = self._buffer.view(shape, np.dtype(np.uint8))
+        self.__array_interface__ = dict(view.__array_interface__)
+
+    def array(self) -> NDArray[np.uint8]:
+        """Return the memory as an array, (shape) uint8."""
+        return np.asarray(self)
+
+    def __del__(self) -> None:
+        buffer = getattr(self, "_buffer", None)
+        if buffer is not None:
+            # At the interpreter's end CUDA may be gone already, and the memory with it.
+            with suppress(Exception), self._gpu.attach():
+                buffer.close()

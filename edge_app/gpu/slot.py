@@ -23,6 +23,10 @@ Shape = tuple[int, ...]
 FIRST_PAUSE_S = 50e-6
 LONGEST_PAUSE_S = 1e-3
 SETTLE_TIMEOUT_S = 1.0
+EARLY = 0.7
+"""A first look after this share of the usual wait: each look costs the interpreter's lock."""
+LONGEST_FIRST_PAUSE_S = 0.02
+SMOOTHING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ class ExecutionSlot(Resource):
         self._batch = 0
         self._enqueued: Mapping[str, Tensor] | None = None
         self._busy = False
+        self._usual_wait_s = 0.0
         self._stream: Stream | None = None
         self._events: tuple[Event, Event] | None = None
         super().__init__()
@@ -234,14 +239,16 @@ class ExecutionSlot(Resource):
         if self._events is None or self._enqueued is None:
             raise BackendError("there is no batch in flight: the engine was closed or had failed")
         started, done = self._events
-        deadline = time.monotonic() + timeout_s
-        pause_s = FIRST_PAUSE_S
+        begin = time.monotonic()
+        # Sleeping, as a wait in CUDA has no timeout: first for most of what it took the last times, then in
+        # short steps that grow by a quarter.
+        first_s, pause_s = min(EARLY * self._usual_wait_s, LONGEST_FIRST_PAUSE_S), FIRST_PAUSE_S
         while not done.passed():
-            if time.monotonic() > deadline:
+            if time.monotonic() > begin + timeout_s:
                 raise BackendError(f"the GPU did not finish a batch within {timeout_s:.3g} s")
-            # Sleeping, as a wait in CUDA has no timeout; by a quarter longer each time.
-            time.sleep(pause_s)
-            pause_s = min(1.25 * pause_s, LONGEST_PAUSE_S)
+            time.sleep(max(first_s, pause_s))
+            first_s, pause_s = 0.0, min(1.25 * pause_s, LONGEST_PAUSE_S)
+        self._usual_wait_s += SMOOTHING * (time.monotonic() - begin - self._usual_wait_s)
         outputs, self._enqueued = self._enqueued, None
         self._busy = False
         return outputs, done.ms_since(started)

@@ -30,7 +30,7 @@ from edge_app.gpu.feed import FrameFeed
 from edge_app.gpu.graph import graph_driver
 from edge_app.gpu.kernels import load_kernels
 from edge_app.gpu.letterbox import LetterboxKernel
-from edge_app.gpu.memory import pinned_pixels
+from edge_app.gpu.memory import PinnedPixels
 from edge_app.gpu.slot import ExecutionSlot
 from edge_app.gpu.tensorrt_api import load_tensorrt
 from edge_app.infer.model import ModelDescription
@@ -43,7 +43,7 @@ from edge_app.interfaces import (
     Slot,
     TensorMap,
 )
-from edge_app.messages import Candidates, Frame, ModelInfo
+from edge_app.messages import Candidates, Frame, FrameInfo, ModelInfo
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ SLOTS = (2, 6)
 WORTHWHILE = 1.03
 """One more batch in flight must bring this much."""
 TRIAL_BATCHES = 24
+TRIAL_SHAPE = (1080, 1920, 3)
+"""What most cameras send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +244,7 @@ class TensorRtBackend:
         """Return page-locked memory for a frame; see `PixelMemory`."""
         if self._gpu is None:
             raise BackendError("the backend is not open")
-        with self._gpu.attach():
-            return pinned_pixels(shape), True
+        return PinnedPixels(self._gpu, shape).array(), True
 
     def release(self, slot: Slot) -> None:
         """Give back a slot."""
@@ -312,12 +313,13 @@ class TensorRtBackend:
         """Add as many slots as are configured, or as bring something."""
         wanted = self._section.slots
         least, most = SLOTS if wanted is None else (wanted, wanted)
+        trial = _trial_frame(PinnedPixels(gpu, TRIAL_SHAPE)) if wanted is None else None
         rate = 0.0
         while len(self._slots) < most:
             self._add_slot(gpu, engine)
-            if wanted is not None or len(self._slots) < least:
+            if trial is None or len(self._slots) < least:
                 continue
-            before, rate = rate, self._trial_rate()
+            before, rate = rate, self._trial_rate([trial] * self._max_batch)
             if before and rate < WORTHWHILE * before:
                 # This one brings the GPU nothing, but hides what the host does between two batches.
                 break
@@ -366,8 +368,8 @@ class TensorRtBackend:
         outputs, _ = execution.wait(WARM_UP_TIMEOUT_S)
         self._candidates(execution, outputs, batch)
 
-    def _trial_rate(self) -> float:
-        """Return how many full batches a second all slots together run, with nothing to copy."""
+    def _trial_rate(self, frames: Sequence[Frame]) -> float:
+        """Return how many full batches a second all slots together run."""
         batch = self._sizes[self._max_batch]
         slots = [slot.execution for slot in self._slots]
         started = time.perf_counter()
@@ -376,10 +378,24 @@ class TensorRtBackend:
             if number >= len(slots):
                 execution.wait(WARM_UP_TIMEOUT_S)
             if number < TRIAL_BATCHES:
-                execution.enqueue(batch, ())
+                execution.enqueue(batch, frames)
         return TRIAL_BATCHES / (time.perf_counter() - started)
 
     def _candidates(self, execution: ExecutionSlot, outputs: TensorMap, count: int) -> Sequence[Candidates]:
         if execution.decoder is not None:
             return execution.decoder.candidates(count)
         return self._head.decode(outputs, count)
+
+
+class _TrialLease:
+    """Page-locked memory that nobody wants back."""
+
+    pinned = True
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+
+def _trial_frame(memory: PinnedPixels) -> Frame:
+    height, width, _ = TRIAL_SHAPE
+    return Frame(FrameInfo("trial", 0, 0, 0, width, height), memory.array(), lease=_TrialLease())

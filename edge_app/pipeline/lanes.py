@@ -26,6 +26,8 @@ SMOOTHING = 0.1
 @dataclass(slots=True)
 class _Lane:
     live: bool
+    room: threading.Condition
+    """Its file's reader waits here: woken by its own frames only, not by those of every other file."""
     frames: deque[Frame] = field(default_factory=deque)
     last_put: float = float("-inf")
     period_s: float = float("inf")
@@ -74,15 +76,16 @@ class FrameLanes:
         counts: FrameCounts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lanes = {camera_id: _Lane(is_live) for camera_id, is_live in live.items()}
+        lock = threading.Lock()
+        self._arrived = threading.Condition(lock)
+        self._lanes = {
+            camera_id: _Lane(is_live, threading.Condition(lock)) for camera_id, is_live in live.items()
+        }
         self._max_age_s = max_age_s
         self._counts = counts
         self._clock = clock
         self._closed = False
         self._ready = 0
-        lock = threading.Lock()
-        self._arrived = threading.Condition(lock)
-        self._room = threading.Condition(lock)
 
     def put(self, frame: Frame) -> None:
         """Hand over a frame; see `FrameSink.put`."""
@@ -92,7 +95,7 @@ class FrameLanes:
             lane = self._lanes[camera_id]
             if not lane.live:
                 while len(lane.frames) >= FILE_LANE_FRAMES and not self._closed:
-                    self._room.wait()
+                    lane.room.wait()
             closed = self._closed
             superseded = lane.frames.popleft() if lane.live and lane.frames else None
             if not closed:
@@ -118,9 +121,8 @@ class FrameLanes:
         Args:
             max_count: Most frames to return.
             timeout_s: Longest wait for the first frame, in seconds.
-            straggler_wait_s: After that, longest wait for frames of other active cameras, in seconds. Of live
-                cameras no longer than the mean time from a frame of one to a frame of another: waiting longer
-                than that costs latency and brings what the next batch would bring too.
+            straggler_wait_s: After that, longest wait for frames of other active cameras, in seconds. For
+                live cameras no longer than they need to send what is missing, by their periods.
 
         Returns:
             1 to `max_count` frames, or none if no frame came in time.
@@ -133,13 +135,13 @@ class FrameLanes:
             if 0 < self._ready < max_count:
                 expected, gap_s = self._outlook()
                 wanted = min(max_count, expected)
+                missing_s = gap_s * (wanted - self._ready)
                 self._arrived.wait_for(
-                    lambda: self._closed or self._ready >= wanted, min(straggler_wait_s, gap_s)
+                    lambda: self._closed or self._ready >= wanted, min(straggler_wait_s, missing_s)
                 )
             if self._closed or self._exhausted():
                 raise ChannelClosed
             taken, stale = self._pop(max_count)
-            self._room.notify_all()
         for frame in stale:
             self._drop(frame, DropReason.TOO_OLD)
         return taken
@@ -151,9 +153,9 @@ class FrameLanes:
             waiting = [frame for lane in self._lanes.values() for frame in lane.frames]
             for lane in self._lanes.values():
                 lane.frames.clear()
+                lane.room.notify_all()
             self._ready = 0
             self._arrived.notify_all()
-            self._room.notify_all()
         for frame in waiting:
             self._drop(frame, DropReason.SHUTDOWN)
 
@@ -191,6 +193,7 @@ class FrameLanes:
                 continue
             frame = lane.frames.popleft()
             self._ready -= not lane.frames
+            lane.room.notify()
             if lane.live and frame.info.captured_ns < oldest_ns:
                 stale.append(frame)
                 continue

@@ -156,7 +156,7 @@ def test_a_straggler_joins_the_batch() -> None:
     assert set(ids(taken)) == {("a", 2), ("b", 2)}
 
 
-def test_a_straggler_is_waited_for_no_longer_than_frames_of_live_cameras_are_apart() -> None:
+def test_a_straggler_is_waited_for_no_longer_than_live_cameras_need_to_send_it() -> None:
     lanes = two_cameras_with_a_period_of(0.02)
     # A wait of the whole minute would fail by the test's time limit.
     assert ids(lanes.take(2, timeout_s=1, straggler_wait_s=60)) == [("a", 2)]

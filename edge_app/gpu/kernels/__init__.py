@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ SOURCES = Path(__file__).parent
 OPTIONS = ("--std=c++17", "-O3", "--fmad=false")
 """No fused multiply-add: the results must be those of the CPU's float32, to the last bit."""
 
+_loaded: dict[tuple[int, str], Any] = {}
+_lock = threading.Lock()
+
 TOOLKITS = (Path("/usr/local/cuda/bin"), Path("/opt/cuda/bin"))
 """Where the CUDA toolkit is when nobody put it on the PATH, as under systemd."""
 
@@ -28,7 +32,7 @@ def load_kernels(gpu: Gpu, name: str, cache: Path | None = None) -> Any:
     """Return the module of `name`.cu on this GPU, a `pycuda.driver.Module`.
 
     The thread is attached to the GPU. What was compiled before is found again by its source, options,
-    architecture and CUDA version.
+    architecture and CUDA version; what is loaded stays loaded as long as the process lives.
 
     Args:
         gpu: Where it shall run.
@@ -38,15 +42,22 @@ def load_kernels(gpu: Gpu, name: str, cache: Path | None = None) -> Any:
     Raises:
         BackendError: There is no compiler, or it or the driver refuses the source.
     """
-    driver = cuda_driver()
+    with _lock:
+        key = (gpu.ordinal, name)
+        if key not in _loaded:
+            _loaded[key] = _load(gpu, name, cache or _cache_folder())
+        return _loaded[key]
+
+
+def _load(gpu: Gpu, name: str, cache: Path) -> Any:
     source = (SOURCES / f"{name}.cu").read_text(encoding="utf-8")
-    path = (cache or _cache_folder()) / f"{name}-{_identity(source, gpu.architecture)}.cubin"
+    path = cache / f"{name}-{_identity(source, gpu.architecture)}.cubin"
     binary = _read(path)
     if binary is None:
         binary = _compile(source, name, gpu.architecture)
         _keep(path, binary)
     with cuda_errors(f"the kernels of {name}.cu cannot be loaded"):
-        return driver.module_from_buffer(binary)
+        return cuda_driver().module_from_buffer(binary)
 
 
 def find_nvcc() -> str:
