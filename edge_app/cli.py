@@ -421,6 +421,16 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    coco: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same on pictures of your own: their COCO annotations (JSON).", show_default=False
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of these pictures; otherwise that of the annotations.", show_default=False),
+    ] = None,
 ) -> None:
     """Compare an engine with its model on the same frames.
 
@@ -435,6 +445,8 @@ def verify(
             precision=None if precision is None else precision.value,
             directory=directory,
             seeds=seeds,
+            coco=coco,
+            images=images,
         )
     )
 
