@@ -1,10 +1,12 @@
 """Builds for real, without a GPU: TensorRT-RTX has the builder of TensorRT 11."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -20,6 +22,7 @@ from edge_app.engine.precision.prepare import prepare
 from edge_app.engine.precision.quantize import hash_calibration
 from edge_app.engine.progress import Reporter, native_logger
 from edge_app.engine.store import EngineStore
+from tests.engine.architectures import yolo11n, yolov8n
 from tests.engine.models import SIZE, images, integers, model_of, save, weights
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +58,26 @@ def test_a_detector_builds_with_a_dynamic_batch(
 def test_the_demo_model_builds(precision: Precision, rtx_worker: list[str], tmp_path: Path) -> None:
     build_here(DEMO, precision, Profile(416, 416, 1, 4, 8), rtx_worker, tmp_path)
     assert (tmp_path / "plan").stat().st_size > 1_000_000
+
+
+PUBLISHED_PARAMETERS = {yolov8n: 3.15e6, yolo11n: 2.62e6}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", PUBLISHED_PARAMETERS, ids=lambda make: str(make.__name__))
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+def test_true_architectures_build_with_a_dynamic_batch(
+    make: Callable[[], tuple[onnx.ModelProto, int]],
+    precision: Precision,
+    rtx_worker: list[str],
+    tmp_path: Path,
+) -> None:
+    network, parameters = make()
+    assert parameters == pytest.approx(PUBLISHED_PARAMETERS[make], rel=0.01)
+    path = save(network, tmp_path / "network.onnx")
+    result, _ = build_here(path, precision, Profile(640, 640, 1, 1, 4), rtx_worker, tmp_path)
+    assert (tmp_path / "plan").stat().st_size > parameters * (4 if precision is Precision.FP32 else 2) * 0.9
+    assert any("decodes the head" in note for note in result.notes) == (precision is Precision.FP16)
 
 
 def test_int8_is_calibrated_and_built(model: Path, rtx_worker: list[str], tmp_path: Path) -> None:
