@@ -1,0 +1,83 @@
+"""The street's benchmark, with the real model on the CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_app.app.detector import Detector, open_detector
+from edge_app.bench import street
+from edge_app.bench.memory_camera import BUFFERS, MemorySource
+from edge_app.bench.street import Load, measure_street
+from edge_app.capture.pool import OrdinaryMemory
+from edge_app.config.models import AppConfig, InferenceSection
+from tests.processes import edge_app_says
+
+PICTURES = [np.full((4, 6, 3), value, np.uint8) for value in (1, 2)]
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Detector]:
+    monkeypatch.setattr(street, "WARM_UP_S", 0.1)
+    opened = open_detector(AppConfig(inference=InferenceSection(backend="onnxruntime", max_batch=2)))
+    yield opened
+    opened.backend.close()
+
+
+def test_as_fast_as_it_goes_nothing_is_dropped(detector: Detector) -> None:
+    found = measure_street(detector, Load(cameras=2, size=(320, 240), seconds=0.5))
+    assert found.frames_per_s > 0
+    assert found.dropped == {}
+    assert list(found.latency_ms) == sorted(found.latency_ms)
+    assert found.from_lane_ms[0] <= found.latency_ms[0]
+    assert set(found.stages_ms) == {"waiting", "preprocess", "inference", "postprocess"}
+    assert found.stages_ms["inference"][0] > 0
+
+
+def test_what_live_cameras_send_is_processed_or_counted_as_dropped(detector: Detector) -> None:
+    found = measure_street(detector, Load(cameras=1, fps=200, size=(320, 240), seconds=0.5))
+    processed = found.frames_per_s * 0.5
+    assert found.captured == pytest.approx(processed + sum(found.dropped.values()), abs=8)
+    assert found.dropped.get("superseded", 0) > 0
+
+
+def test_pictures_in_memory_are_lent_and_taken_back() -> None:
+    source = MemorySource(PICTURES, OrdinaryMemory(), None, 0.0)
+    source.open()
+    lent = [source.read(0.1) for _ in range(BUFFERS)]
+    assert [picture.pixels[0, 0, 0] for picture in lent if picture][:3] == [1, 2, 1]
+    assert source.read(0.01) is None
+    last = lent[-1]
+    assert last is not None
+    assert last.lease is not None
+    last.lease.release()
+    last.lease.release()
+    again = source.read(0.01)
+    assert again is not None
+    assert again.pixels is last.pixels
+    assert source.read(0.01) is None
+
+
+def test_a_live_camera_without_a_free_buffer_misses_frames() -> None:
+    source = MemorySource(PICTURES, OrdinaryMemory(), 1000.0, 0.0)
+    source.open()
+    assert source.live
+    while source.read(0.1) is not None:
+        pass
+    assert source.missed == 1
+
+
+def test_the_command_prints_and_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "street.json"
+    (tmp_path / "edge.yaml").write_text("inference: {backend: onnxruntime, max_batch: 1}\n")
+    options = ("--cameras", "1", "--seconds", "0.5", "--rounds", "1", "--size", "320x240", "--json", path)
+    done = edge_app_says("bench", "street", "--config", tmp_path / "edge.yaml", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "captured to encoded    p50 / p95 / p99 ms" in done.stdout
+    written = json.loads(path.read_text())
+    assert written["median"]["frames_per_s"] > 0
+    assert "raw" not in written
