@@ -130,11 +130,11 @@ class Timings:
     """How long one frame spent in each stage, in milliseconds."""
 
     capture_ms: float = 0.0
-    waiting_ms: float = 0.0
-    """From the end of decoding until the frame was taken from its lane."""
     preprocess_ms: float = 0.0
     inference_ms: float = 0.0
     postprocess_ms: float = 0.0
+    waiting_ms: float = 0.0
+    """From the end of decoding until the frame was taken from its lane."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
