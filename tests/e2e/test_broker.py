@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.publish.parts import Parts, Recorder
 
 SCENE = "scene://street?seed=1&size=320x192&fps=10"
 DETECTIONS = f"{BASE}/camera/yard/detections"
+SOME_FRAMES_S = 1.0
+"""Ten frames of the scene, which find no broker."""
 
 
 @pytest.mark.broker
@@ -23,6 +26,7 @@ def test_a_broker_that_comes_late_gets_everything(
     daemon = start(mosquitto.uri, {"yard": SCENE})
     daemon.until_log_says("camera yard: streaming")
     daemon.until_log_says("no broker, trying again for ever: nothing listens at")
+    time.sleep(SOME_FRAMES_S)
     mosquitto.start()
     recorder = parts.recorder(mosquitto.uri)
     until(lambda: recorder.on(DETECTIONS), "detections arrive")
