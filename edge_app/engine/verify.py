@@ -93,7 +93,8 @@ class VerifyReport:
         matched: How many of them have a partner.
         confidence_drift: Largest and mean absolute difference of confidence of matched boxes.
         thresholds: What was asked for.
-        map50_difference: Engine minus reference, where labelled frames were given.
+        map50: Mean average precision at IoU 0.5, 0..1, of the engine and of the reference; None where no
+            labelled frames were given.
         batch: How many frames the engine ran together.
     """
 
@@ -104,7 +105,7 @@ class VerifyReport:
     matched: int
     confidence_drift: tuple[float, float]
     thresholds: Thresholds
-    map50_difference: float | None = None
+    map50: tuple[float, float] | None = None
     batch: int = 1
     faults: tuple[str, ...] = field(init=False, default=())
 
@@ -145,8 +146,11 @@ class VerifyReport:
                 f"({rate:.2%}, wanted {self.thresholds.matched:.2%}); "
                 f"confidence drifts by {drift_max:.3f} at most, {drift_mean:.4f} on average"
             )
-        if self.map50_difference is not None:
-            lines.append(f"  mAP50 differs by {self.map50_difference:+.4f}")
+        if self.map50 is not None:
+            found, expected = self.map50
+            lines.append(
+                f"  mAP50: engine {found:.4f}, model {expected:.4f}, differs by {found - expected:+.4f}"
+            )
         lines += [f"  FAILED: {fault}" for fault in self.faults] or ["  passed"]
         return "\n".join(lines)
 

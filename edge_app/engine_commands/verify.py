@@ -67,18 +67,24 @@ def run_verification(
                 f"in {engines.store.directory}",
                 hint="Build it: edge-app build; edge-app engines --explain says what the others are.",
             )
+        if make_dataset is not None and engines.description.labels is not None:
+            # What is wrong with the data is said before the comparison, which takes its time.
+            make_dataset(engines.description.labels)
         plan = engines.store.read(engine)
         report = engines.verify(engine, plan)
+    remark = ""
     if make_dataset is not None:
-        difference = _map50_difference(config, engines, engine, plan, make_dataset)
-        report = replace(report, map50_difference=difference)
-    Console().print(f"{engine.plan_path}\n{report}", markup=False, highlight=False, soft_wrap=True)
+        report = replace(report, map50=_map50_of_both(config, engines, engine, plan, make_dataset))
+        if report.map50 is None:
+            remark = "\n  no mAP50: no object of the model's classes is labelled"
+    text = f"{engine.plan_path}\n{report}{remark}"
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
     return 0 if report.passed else EXIT_FAILURE
 
 
-def _map50_difference(
+def _map50_of_both(
     config: AppConfig, engines: Engines, engine: StoredEngine, plan: bytes, make_dataset: MakeDataset
-) -> float | None:
+) -> tuple[float, float] | None:
     config = config.model_copy(update={"postprocess": evaluation_settings(config.postprocess)})
     on_cpu = config.inference.model_copy(update={"backend": "onnxruntime"})
     with closing(open_engine(config, engines.description, engine, plan)) as backend:
@@ -86,7 +92,7 @@ def _map50_difference(
     reference = open_detector(config.model_copy(update={"inference": on_cpu}))
     with closing(reference.backend):
         expected = map50(reference, make_dataset)
-    return None if found is None or expected is None else found - expected
+    return None if found is None or expected is None else (found, expected)
 
 
 def labelled_data(seeds: str | None, coco: Path | None, images: Path | None) -> MakeDataset | None:

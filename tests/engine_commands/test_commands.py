@@ -1,18 +1,14 @@
 """`edge-app build`, `engines` and `verify` as far as they go without a GPU."""
 
 import hashlib
-import json
 import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-import cv2
 import pytest
 from rich.console import Console
 
-from edge_app.app.detector import open_detector
-from edge_app.config.models import AppConfig, InferenceSection
 from edge_app.engine import housekeeping
 from edge_app.engine.events import BuildEvent, EventKind
 from edge_app.engine.identity import DeviceFacts, EngineIdentity
@@ -24,9 +20,7 @@ from edge_app.engine_commands import listing
 from edge_app.engine_commands.build import describe_obtained
 from edge_app.engine_commands.display import BuildDisplay
 from edge_app.engine_commands.settings import read_settings
-from edge_app.engine_commands.verify import labelled_data, map50
 from edge_app.engine_commands.words import describe_verification
-from edge_app.evaluate.datasets import SceneDataset
 from edge_app.gpu.driver import count_gpus
 from tests.processes import edge_app_says
 
@@ -213,31 +207,3 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     assert (config.model.path, config.engine.precision) == ("b.onnx", "int8")
     assert (config.engine.calibration.source, config.engine.calibration.frames) == ("frames", 64)
     assert config.engine.directory == str(Path("engines").absolute())
-
-
-def test_a_models_precision_on_labelled_pictures_of_ones_own(tmp_path: Path) -> None:
-    detector = open_detector(AppConfig(inference=InferenceSection(backend="onnxruntime", max_batch=1)))
-    labels = detector.backend.model.labels
-    scene = next(iter(SceneDataset(labels, seeds=range(100, 101), frames=1, width=1280, height=720)))
-    cv2.imwrite(str(tmp_path / "street.png"), scene.load())
-    annotations = [
-        {"id": number, "image_id": 1, "category_id": int(class_id), "iscrowd": 0}
-        | {"bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)]}
-        for number, ((x1, y1, x2, y2), class_id, ignored) in enumerate(
-            zip(scene.truth.xyxy, scene.truth.class_id, scene.truth.ignore, strict=True), 1
-        )
-        if not ignored
-    ]
-    content = {
-        "images": [{"id": 1, "file_name": "street.png", "width": 1280, "height": 720}],
-        "categories": [{"id": number, "name": label} for number, label in enumerate(labels)],
-        "annotations": annotations,
-    }
-    (tmp_path / "annotations.json").write_text(json.dumps(content))
-    make_dataset = labelled_data(None, tmp_path / "annotations.json", None)
-    assert make_dataset is not None
-    found = map50(detector, make_dataset)
-    detector.backend.close()
-    assert found is not None
-    assert found > 0.5
-    assert labelled_data(None, None, None) is None
