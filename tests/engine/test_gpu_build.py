@@ -233,7 +233,7 @@ def test_a_corrupt_plan_is_built_again(gpu: Gpu, small: Workshop, small_request:
     "plan", [b"", b"no engine at all" * 64, DEMO.read_bytes()[:4096] if DEMO.exists() else b"x"]
 )
 def test_what_is_no_engine_is_told(gpu: Gpu, tmp_path: Path, plan: bytes) -> None:
-    with gpu.attach(), pytest.raises(ModelError, match="cannot load this engine"):
+    with gpu.attach(), pytest.raises(ModelError, match=r"cannot load this engine|the engine is empty"):
         LoadedEngine(gpu, plan, tmp_path / "wrong.engine")
 
 
