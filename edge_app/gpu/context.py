@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
 
 from edge_app.errors import BackendError
 from edge_app.gpu.driver import cuda_driver, cuda_errors
 
 _opened: dict[int, Gpu] = {}
 _lock = threading.Lock()
+
+
+class _Attachment:
+    """Makes a context current in the threads that are inside of it; one for all of them."""
+
+    def __init__(self, ordinal: int, context: Any) -> None:
+        self._ordinal = ordinal
+        self._context = context
+        self._thread = threading.local()
+
+    def __enter__(self) -> None:
+        depth = getattr(self._thread, "depth", 0)
+        if depth == 0:
+            with cuda_errors(f"the context of GPU {self._ordinal} cannot be made current"):
+                self._context.push()
+        self._thread.depth = depth + 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.depth -= 1
+        if self._thread.depth == 0:
+            self._context.pop()
 
 
 class Gpu:
@@ -41,26 +65,15 @@ class Gpu:
         # PyCUDA's destructor detaches a primary context as if it had made it, which fails, and speaks of
         # it on standard error. So it must never run.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
-        self._thread = threading.local()
+        self._attachment = _Attachment(ordinal, self._context)
 
-    @contextmanager
-    def attach(self) -> Iterator[None]:
+    def attach(self) -> AbstractContextManager[None]:
         """Make the context current in this thread while the block runs.
 
         Blocks nest; only the outermost pushes and pops (about a microsecond), so a thread may attach
         once for its whole life. A thread must not end while it is attached: PyCUDA would abort the process.
         """
-        depth = getattr(self._thread, "depth", 0)
-        if depth == 0:
-            with cuda_errors(f"the context of GPU {self.ordinal} cannot be made current"):
-                self._context.push()
-        self._thread.depth = depth + 1
-        try:
-            yield
-        finally:
-            self._thread.depth = depth
-            if depth == 0:
-                self._context.pop()
+        return self._attachment
 
     def memory_bytes(self) -> tuple[int, int]:
         """Return the free and the total device memory, in bytes."""

@@ -141,6 +141,7 @@ class GridDecoder(Resource):
                     overflow=overflow,
                     invalid=invalid,
                     suppressed=self._suppressed,
+                    ordered=self._suppressed,
                 )
             )
         return found

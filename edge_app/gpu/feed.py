@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge_app.errors import BackendError
-from edge_app.gpu.driver import cuda_errors
+from edge_app.gpu.enqueue import CopyIn
 from edge_app.gpu.letterbox import IMAGE_DTYPE, LetterboxKernel
 from edge_app.gpu.memory import DeviceBuffer, PinnedBuffer, Stream
 from edge_app.gpu.resource import Resource
@@ -37,6 +37,9 @@ class FrameFeed(Resource):
         self._host_images = PinnedBuffer(max_batch * IMAGE_DTYPE.itemsize)
         self._device_images = DeviceBuffer(max_batch * IMAGE_DTYPE.itemsize)
         self._images = self._host_images.view((max_batch,), IMAGE_DTYPE)
+        self._shown: list[tuple[int, int, PixelFormat, int] | None] = [None] * max_batch
+        """What each place of `_images` describes."""
+        self._copy_in = CopyIn()
         self._bytes = self._host_images.view((max_batch * IMAGE_DTYPE.itemsize,), np.dtype(np.uint8))
         super().__init__()
 
@@ -50,31 +53,36 @@ class FrameFeed(Resource):
             BackendError: There is no memory.
         """
         for place, frame in enumerate(frames):
-            info, pixels = frame.info, frame.pixels
             _check(frame)
-            address = self._bring(place, pixels, stream, pinned=frame.pinned)
-            self._kernel.describe(self._images, place, info.width, info.height, frame.pixel_format, address)
+            address = self._bring(place, frame, stream)
+            shown = (frame.info.width, frame.info.height, frame.pixel_format, address)
+            if self._shown[place] != shown:
+                self._kernel.describe(self._images, place, *shown)
+                self._shown[place] = shown
         for place in range(len(frames), self._max_batch):
-            self._images["source"][place] = 0
+            if self._shown[place] is not None:
+                self._images["source"][place] = 0
+                self._shown[place] = None
 
     def enqueue(self, stream: Stream, out_address: int, batch: int) -> None:
         """Enqueue the letterbox of a batch into the model's input; nothing else, so a graph can hold it."""
         self._device_images.copy_from(self._bytes, stream)
         self._kernel.enqueue(stream, self._device_images.address, out_address, batch)
 
-    def _bring(self, place: int, pixels: Tensor, stream: Stream, *, pinned: bool) -> int:
-        if not pinned:
-            pixels = self._staged(place, pixels)
+    def _bring(self, place: int, frame: Frame, stream: Stream) -> int:
+        """Bring the pixels to where the GPU reads them; return that address."""
+        pixels = frame.pixels if frame.pinned else self._staged(place, frame.pixels)
+        host_address: int = pixels.__array_interface__["data"][0]
         if self._integrated:
-            return int(pixels.__array_interface__["data"][0])
+            return host_address
+        size_bytes = pixels.nbytes
         device = self._device[place]
-        if device is None or device.size_bytes < pixels.nbytes:
+        if device is None or device.size_bytes < size_bytes:
             if device is not None:
                 device.close()
             self._device[place] = None
-            device = self._device[place] = DeviceBuffer(pixels.nbytes)
-        with cuda_errors("a frame cannot be copied to the GPU"):
-            device.copy_from(pixels, stream)
+            device = self._device[place] = DeviceBuffer(size_bytes)
+        self._copy_in(device.address, host_address, size_bytes, stream.handle)
         return device.address
 
     def _staged(self, place: int, pixels: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from edge_app.errors import BackendError
+from edge_app.gpu.enqueue import LaunchGraph
 from edge_app.gpu.memory import Stream
 from edge_app.gpu.resource import Resource
 
@@ -59,15 +60,13 @@ class Graph(Resource):
         except BackendError:
             driver.cuGraphDestroy(self._graph)
             raise
-        self._success = driver.CUresult.CUDA_SUCCESS
-        self._launch = driver.cuGraphLaunch
+        self._launch = LaunchGraph()
+        self._handles = (int(self._executable), stream.handle)
         super().__init__()
 
     def launch(self) -> None:
         """Enqueue the recorded work. Raises BackendError."""
-        status = self._launch(self._executable, self._stream)[0]
-        if status != self._success:
-            raise BackendError(f"cuGraphLaunch failed: {status}")
+        self._launch(*self._handles)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         status, *found = getattr(self._driver, name)(*arguments)

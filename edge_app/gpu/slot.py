@@ -12,6 +12,7 @@ from edge_app.errors import BackendError
 from edge_app.gpu.driver import cuda_errors
 from edge_app.gpu.graph import Graph
 from edge_app.gpu.memory import DeviceBuffer, Event, PinnedBuffer, Stream
+from edge_app.gpu.naps import sleep_precisely
 from edge_app.gpu.output_allocator import GrowingOutput, native_allocator
 from edge_app.gpu.resource import Resource
 from edge_app.gpu.tensorrt_api import quote, tensorrt_log
@@ -20,12 +21,10 @@ from edge_app.messages import Candidates, Frame
 
 Shape = tuple[int, ...]
 
-FIRST_PAUSE_S = 50e-6
+SHORTEST_PAUSE_S = 20e-6
 LONGEST_PAUSE_S = 1e-3
-SETTLE_TIMEOUT_S = 1.0
-EARLY = 0.7
-"""A first look after this share of the usual wait: each look costs the interpreter's lock."""
 LONGEST_FIRST_PAUSE_S = 0.02
+SETTLE_TIMEOUT_S = 1.0
 SMOOTHING = 0.1
 
 
@@ -112,7 +111,8 @@ class ExecutionSlot(Resource):
         self._batch = 0
         self._enqueued: Mapping[str, Tensor] | None = None
         self._busy = False
-        self._usual_wait_s = 0.0
+        self._enqueued_s = 0.0
+        self._usual_s = 0.0
         self._stream: Stream | None = None
         self._events: tuple[Event, Event] | None = None
         super().__init__()
@@ -211,6 +211,7 @@ class ExecutionSlot(Resource):
         views = self._views[batch]
         with cuda_errors(f"a batch of {batch} cannot be enqueued"):
             self._busy = True
+            self._enqueued_s = time.monotonic()
             started.record(stream)
             if self._feed is not None and frames is not None:
                 self._feed.load(frames, stream)
@@ -239,19 +240,22 @@ class ExecutionSlot(Resource):
         if self._events is None or self._enqueued is None:
             raise BackendError("there is no batch in flight: the engine was closed or had failed")
         started, done = self._events
-        begin = time.monotonic()
-        # Sleeping, as a wait in CUDA has no timeout: first for most of what it took the last times, then in
-        # short steps that grow by a quarter.
-        first_s, pause_s = min(EARLY * self._usual_wait_s, LONGEST_FIRST_PAUSE_S), FIRST_PAUSE_S
+        deadline_s = time.monotonic() + timeout_s
+        # Sleeping, as a wait in CUDA has no timeout: first until it is usually done, then in steps that grow.
+        sleep_precisely()
+        first_s = min(self._enqueued_s + self._usual_s - time.monotonic(), LONGEST_FIRST_PAUSE_S)
+        pause_s = SHORTEST_PAUSE_S
         while not done.passed():
-            if time.monotonic() > begin + timeout_s:
+            if time.monotonic() > deadline_s:
                 raise BackendError(f"the GPU did not finish a batch within {timeout_s:.3g} s")
             time.sleep(max(first_s, pause_s))
             first_s, pause_s = 0.0, min(1.25 * pause_s, LONGEST_PAUSE_S)
-        self._usual_wait_s += SMOOTHING * (time.monotonic() - begin - self._usual_wait_s)
         outputs, self._enqueued = self._enqueued, None
         self._busy = False
-        return outputs, done.ms_since(started)
+        gpu_ms = done.ms_since(started)
+        # The GPU's own time does not depend on when it was looked at.
+        self._usual_s += SMOOTHING * (gpu_ms / 1e3 - self._usual_s)
+        return outputs, gpu_ms
 
     def settle(self, timeout_s: float) -> None:
         """Wait until the GPU no longer uses the slot's memory. Raises BackendError like `wait`."""

@@ -11,10 +11,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import cast
 
 import numpy as np
@@ -104,16 +105,31 @@ class _GpuPending:
         self._frames = frames
         self._count = count
         self._preprocess_ms = preprocess_ms
+        self._timeout_s = 0.0
 
-    @contextmanager
-    def result(self, timeout_s: float) -> Iterator[BatchResult]:
+    def result(self, timeout_s: float) -> _GpuPending:
         """Wait for the batch; see `Pending.result`."""
+        self._timeout_s = timeout_s
+        return self
+
+    def __enter__(self) -> BatchResult:
+        """Wait for the batch and lend its result."""
         try:
-            yield self._backend.finish(self._slot, self._count, self._preprocess_ms, timeout_s)
-        finally:
-            for frame in self._frames:
-                frame.release()
-            self._backend.release(self._slot)
+            return self._backend.finish(self._slot, self._count, self._preprocess_ms, self._timeout_s)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give slot and leases back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for frame in self._frames:
+            frame.release()
+        self._backend.release(self._slot)
 
 
 class TensorRtBackend:
@@ -213,7 +229,7 @@ class TensorRtBackend:
         try:
             if not 1 <= len(frames) <= self._max_batch:
                 raise BackendError(f"a batch holds 1 to {self._max_batch} frames, found {len(frames)}")
-            with self._using(slot):
+            with slot.lock, self._attach():
                 slot.execution.enqueue(self._sizes[len(frames)], frames)
             # The GPU copies page-locked frames by itself, when their turn comes.
             held = [frame for frame in frames if frame.pinned]
@@ -233,7 +249,7 @@ class TensorRtBackend:
         The inference time is the GPU's: from the start of the copy-in to the end of the copy-out, letterbox
         included.
         """
-        with self._using(slot):
+        with slot.lock, self._attach():
             outputs, inference_ms = slot.execution.wait(timeout_s)
             started = time.perf_counter()
             candidates = self._candidates(slot.execution, outputs, count)
@@ -269,13 +285,11 @@ class TensorRtBackend:
             for slot in held:
                 slot.lock.release()
 
-    @contextmanager
-    def _using(self, slot: _GpuSlot) -> Iterator[None]:
-        with slot.lock:
-            if self._engine is None or self._gpu is None:
-                raise BackendError("the backend is not open")
-            with self._gpu.attach():
-                yield
+    def _attach(self) -> AbstractContextManager[None]:
+        """Attach the thread to the GPU; the slot's lock is held, so that it cannot be closed meanwhile."""
+        if self._engine is None or self._gpu is None:
+            raise BackendError("the backend is not open")
+        return self._gpu.attach()
 
     def _load(self, gpu: Gpu) -> LoadedEngine:
         plan = self._plan
