@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Protocol
 
 from edge_app.errors import ChannelClosed
@@ -23,11 +24,13 @@ SMOOTHING = 0.1
 """How much of a camera's period the newest interval makes."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
     live: bool
     room: threading.Condition
     """Its file's reader waits here: woken by its own frames only, not by those of every other file."""
+    served: int
+    """Its last turn; no two lanes have the same."""
     frames: deque[Frame] = field(default_factory=deque)
     last_put: float = float("-inf")
     period_s: float = float("inf")
@@ -44,6 +47,39 @@ class _Lane:
         else:
             self.period_s += SMOOTHING * (interval_s - self.period_s)
         self.last_put = now_s
+
+
+OUTLOOK_S = 0.05
+"""How long an outlook holds: it changes with cameras that come and go, and looks at every lane."""
+
+
+class _Outlook:
+    """How many frames can be expected soon, and how soon."""
+
+    def __init__(self) -> None:
+        self._until_s = float("-inf")
+        self._found = (0, float("inf"))
+
+    def of(self, lanes: Collection[_Lane], now_s: float) -> tuple[int, float]:
+        """Count the cameras from which a frame is here or can be expected within a moment.
+
+        Also return the mean time in seconds from a frame of one to a frame of another; infinite where a
+        file, which sends as fast as it is taken, is among them.
+        """
+        if now_s >= self._until_s:
+            self._until_s = now_s + OUTLOOK_S
+            self._found = self._look(lanes, now_s - ACTIVE_S)
+        return self._found
+
+    @staticmethod
+    def _look(lanes: Collection[_Lane], horizon_s: float) -> tuple[int, float]:
+        expected, rate_hz, paced = 0, 0.0, True
+        for lane in lanes:
+            if lane.frames or (not lane.finished and lane.last_put > horizon_s):
+                expected += 1
+                rate_hz += 1 / lane.period_s if lane.period_s > 0 else float("inf")
+                paced &= lane.live
+        return expected, 1 / rate_hz if paced and rate_hz else float("inf")
 
 
 class FrameCounts(Protocol):
@@ -79,30 +115,42 @@ class FrameLanes:
         lock = threading.Lock()
         self._arrived = threading.Condition(lock)
         self._lanes = {
-            camera_id: _Lane(is_live, threading.Condition(lock)) for camera_id, is_live in live.items()
+            camera_id: _Lane(is_live, threading.Condition(lock), turn)
+            for turn, (camera_id, is_live) in enumerate(live.items())
         }
+        self._turn = len(self._lanes)
+        self._ready: list[tuple[int, _Lane]] = []
+        """A heap of the lanes with frames, by when they were last served: every camera gets its turn."""
+        self._wanted = 0
+        """So many ready lanes the feeder waits for; it is not woken before."""
+        self._unfinished = len(self._lanes)
         self._max_age_s = max_age_s
         self._counts = counts
         self._clock = clock
         self._closed = False
-        self._ready = 0
+        self._outlook = _Outlook()
 
     def put(self, frame: Frame) -> None:
         """Hand over a frame; see `FrameSink.put`."""
         camera_id = frame.info.camera_id
         self._counts.captured(camera_id)
+        superseded = None
         with self._arrived:
             lane = self._lanes[camera_id]
             if not lane.live:
                 while len(lane.frames) >= FILE_LANE_FRAMES and not self._closed:
                     lane.room.wait()
             closed = self._closed
-            superseded = lane.frames.popleft() if lane.live and lane.frames else None
             if not closed:
-                self._ready += superseded is None and not lane.frames
+                if not lane.frames:
+                    heappush(self._ready, (lane.served, lane))
+                elif lane.live:
+                    superseded = lane.frames.popleft()
                 lane.frames.append(frame)
                 lane.arrived(self._clock())
-                self._arrived.notify()
+                if 0 < self._wanted <= len(self._ready):
+                    self._wanted = 0
+                    self._arrived.notify()
         if closed:
             self._drop(frame, DropReason.SHUTDOWN)
             raise ChannelClosed
@@ -112,7 +160,9 @@ class FrameLanes:
     def finish(self, camera_id: str) -> None:
         """Say that this camera will send no more frames."""
         with self._arrived:
-            self._lanes[camera_id].finished = True
+            lane = self._lanes[camera_id]
+            self._unfinished -= not lane.finished
+            lane.finished = True
             self._arrived.notify()
 
     def take(self, max_count: int, *, timeout_s: float, straggler_wait_s: float) -> list[Frame]:
@@ -131,14 +181,11 @@ class FrameLanes:
             ChannelClosed: The lanes were closed, or every camera has finished and its frames are taken.
         """
         with self._arrived:
-            self._arrived.wait_for(lambda: self._closed or self._ready > 0 or self._exhausted(), timeout_s)
-            if 0 < self._ready < max_count:
-                expected, gap_s = self._outlook()
+            self._wait_for(1, timeout_s)
+            if 0 < len(self._ready) < max_count:
+                expected, gap_s = self._outlook.of(self._lanes.values(), self._clock())
                 wanted = min(max_count, expected)
-                missing_s = gap_s * (wanted - self._ready)
-                self._arrived.wait_for(
-                    lambda: self._closed or self._ready >= wanted, min(straggler_wait_s, missing_s)
-                )
+                self._wait_for(wanted, min(straggler_wait_s, gap_s * max(0, wanted - len(self._ready))))
             if self._closed or self._exhausted():
                 raise ChannelClosed
             taken, stale = self._pop(max_count)
@@ -154,7 +201,7 @@ class FrameLanes:
             for lane in self._lanes.values():
                 lane.frames.clear()
                 lane.room.notify_all()
-            self._ready = 0
+            self._ready.clear()
             self._arrived.notify_all()
         for frame in waiting:
             self._drop(frame, DropReason.SHUTDOWN)
@@ -164,42 +211,40 @@ class FrameLanes:
         """Whether `close` was called."""
         return self._closed
 
-    def _outlook(self) -> tuple[int, float]:
-        """Count the cameras from which a frame is here or can be expected within a moment.
-
-        Also return the mean time in seconds from a frame of one to a frame of another; infinite where a
-        file, which sends as fast as it is taken, is among them.
-        """
-        horizon = self._clock() - ACTIVE_S
-        expected, rate_hz, paced = 0, 0.0, True
-        for lane in self._lanes.values():
-            if lane.frames or (not lane.finished and lane.last_put > horizon):
-                expected += 1
-                rate_hz += 1 / lane.period_s if lane.period_s > 0 else float("inf")
-                paced &= lane.live
-        return expected, 1 / rate_hz if paced and rate_hz else float("inf")
+    def _wait_for(self, ready: int, timeout_s: float) -> None:
+        """Wait until so many lanes are ready, or there is nothing to wait for. The lock is held."""
+        deadline_s = time.monotonic() + timeout_s
+        while not (self._closed or len(self._ready) >= ready or self._exhausted()):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                break
+            self._wanted = ready
+            self._arrived.wait(left_s)
+        self._wanted = 0
 
     def _exhausted(self) -> bool:
-        return self._ready == 0 and all(lane.finished and not lane.frames for lane in self._lanes.values())
+        return not self._ready and not self._unfinished
 
     def _pop(self, max_count: int) -> tuple[list[Frame], list[Frame]]:
         oldest_ns = int((self._clock() - self._max_age_s) * 1e9)
         taken: list[Frame] = []
         stale: list[Frame] = []
-        for camera_id, lane in list(self._lanes.items()):
-            if len(taken) == max_count:
-                break
-            if not lane.frames:
-                continue
+        ahead: list[_Lane] = []
+        while self._ready and len(taken) < max_count:
+            _, lane = heappop(self._ready)
             frame = lane.frames.popleft()
-            self._ready -= not lane.frames
-            lane.room.notify()
-            if lane.live and frame.info.captured_ns < oldest_ns:
+            lane.served = self._turn = self._turn + 1
+            if lane.frames:
+                ahead.append(lane)
+            if not lane.live:
+                lane.room.notify()
+            elif frame.info.captured_ns < oldest_ns:
                 stale.append(frame)
                 continue
             taken.append(frame)
-            # Served cameras go to the end, so that every camera gets its turn under overload.
-            self._lanes[camera_id] = self._lanes.pop(camera_id)
+        # At most one frame of each camera: what a file has more waits for the next batch.
+        for lane in ahead:
+            heappush(self._ready, (lane.served, lane))
         return taken, stale
 
     def _drop(self, frame: Frame, reason: DropReason) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,6 @@ from typing import Protocol
 from edge_app.errors import ChannelClosed, StageFailedError
 from edge_app.interfaces import Backend, DetectionsSink, Pending
 from edge_app.messages import Candidates, Detections, Frame, FrameInfo, Timings
-from edge_app.pipeline.channel import Channel
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.stage import Stage
 from edge_app.pipeline.statistics import Statistics
@@ -86,12 +86,12 @@ class Street:
         self._sink = sink
         self._statistics = statistics
         self._batch_wait_s = batch_wait_s
-        # A slot bounds what is in flight; the channel only has to hold them all.
-        self._in_flight: Channel[InFlight] = Channel(capacity=64)
+        # Slots bound what is in flight. None: there will be no more.
+        self._in_flight: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._failure: StageFailedError | None = None
         self._stages = [
-            Stage("feeder", self._feed, self._fail, on_end=self._in_flight.close),
+            Stage("feeder", self._feed, self._fail, on_end=lambda: self._in_flight.put(None)),
             Stage("postprocess", self._postprocess, self._fail, on_end=self._ended.set),
         ]
 
@@ -127,7 +127,7 @@ class Street:
         if self._failure is None:
             self._failure = _named(stage, cause)
         self._lanes.close()
-        self._in_flight.close()
+        self._in_flight.put(None)
         self._ended.set()
 
     def _feed(self) -> None:
@@ -151,8 +151,7 @@ class Street:
             self._in_flight.put(InFlight(self._backend.submit(slot, frames), infos, taken_ns))
 
     def _postprocess(self) -> None:
-        while True:
-            batch = self._in_flight.get()
+        while (batch := self._in_flight.get()) is not None:
             for detections in self._finish(batch):
                 self._statistics.processed(detections.info.camera_id)
                 self._sink.put(detections, wait=detections.info.camera_id not in self._live)
