@@ -90,11 +90,19 @@ class Letterbox:
     image_wh: tuple[int, int]
     resized_wh: tuple[int, int]
     offset_xy: tuple[int, int]
-    _gain: tuple[float, float] = field(init=False, repr=False, compare=False, default=(1.0, 1.0))
+    _offset: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _gain: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _limit: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    """(4,) each, as the columns of a box want them; made once, as boxes of every frame are mapped."""
 
     def __post_init__(self) -> None:
-        gain = (self.image_wh[0] / self.resized_wh[0], self.image_wh[1] / self.resized_wh[1])
-        object.__setattr__(self, "_gain", gain)
+        (width, height), (resized_width, resized_height) = self.image_wh, self.resized_wh
+        for name, (x, y) in {
+            "_offset": self.offset_xy,
+            "_gain": (width / resized_width, height / resized_height),
+            "_limit": self.image_wh,
+        }.items():
+            object.__setattr__(self, name, np.array([x, y, x, y], np.float32))
 
     @staticmethod
     @lru_cache(maxsize=256)
@@ -128,20 +136,16 @@ class Letterbox:
         The factors are those of the resized size after rounding, axis by axis, so that the edges of the
         resized image are the edges of the image.
         """
-        gain_x, gain_y = self._gain
-        offset_x, offset_y = self.offset_xy
-        width, height = self.image_wh
-        boxes = xyxy - np.array([offset_x, offset_y, offset_x, offset_y], np.float32)
-        boxes *= np.array([gain_x, gain_y, gain_x, gain_y], np.float32)
-        np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
+        boxes = xyxy - self._offset
+        boxes *= self._gain
+        np.maximum(boxes, 0, out=boxes)
+        np.minimum(boxes, self._limit, out=boxes)
         return boxes
 
     def to_model(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map boxes (N, 4) from image pixels to model input pixels."""
-        gain_x, gain_y = self._gain
-        offset_x, offset_y = self.offset_xy
-        boxes: NDArray[np.float32] = np.divide(xyxy, np.array([gain_x, gain_y, gain_x, gain_y], np.float32))
-        boxes += np.array([offset_x, offset_y, offset_x, offset_y], np.float32)
+        boxes: NDArray[np.float32] = np.divide(xyxy, self._gain)
+        boxes += self._offset
         return boxes
 
 

@@ -122,7 +122,9 @@ class Candidates:
     invalid: int = 0
     """Candidates left out because a number was not finite or the box had no area."""
     suppressed: bool = False
-    """Whether the model leaves one box for each object by itself, so that no suppression must follow."""
+    """Whether one box is left for each object already, so that no suppression must follow."""
+    ordered: bool = False
+    """Whether they are ordered by descending confidence instead, equal ones in anchor order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,7 @@ class Postprocessor:
         class_thresholds(section, labels)
         self._spec = spec
         self._section = section
+        self._size, self._fitted = (1, 1), Letterbox.fit((1, 1), spec)
         self.invalid = 0
         self.overflow = 0
 
@@ -48,19 +48,41 @@ class Postprocessor:
         started = time.perf_counter()
         self.invalid += candidates.invalid
         self.overflow += candidates.overflow
-        kept = self._kept(candidates)
-        letterbox = Letterbox.fit((info.width, info.height), self._spec)
-        xyxy = letterbox.to_image(candidates.xyxy.take(kept, axis=0))
-        inside = np.flatnonzero(has_area(xyxy))[: self._section.max_detections]
-        kept = kept.take(inside)
-        postprocess_ms = timings.postprocess_ms + (time.perf_counter() - started) * 1e3
+        xyxy, confidence, class_id = candidates.xyxy, candidates.confidence, candidates.class_id
+        if not (candidates.suppressed and candidates.ordered):
+            kept = self._kept(candidates)
+            xyxy, confidence, class_id = xyxy.take(kept, axis=0), confidence.take(kept), class_id.take(kept)
+        xyxy = self._letterbox(info).to_image(xyxy)
+        if not _surely_inside(xyxy):
+            inside = np.flatnonzero(has_area(xyxy))
+            xyxy, confidence, class_id = (
+                xyxy.take(inside, axis=0),
+                confidence.take(inside),
+                class_id.take(inside),
+            )
+        most = self._section.max_detections
+        if len(xyxy) > most:
+            xyxy, confidence, class_id = xyxy[:most], confidence[:most], class_id[:most]
+        own_ms = (time.perf_counter() - started) * 1e3
         return Detections(
             info,
-            xyxy.take(inside, axis=0),
-            candidates.confidence.take(kept),
-            candidates.class_id.take(kept),
-            timings=replace(timings, postprocess_ms=postprocess_ms),
+            xyxy,
+            confidence,
+            class_id,
+            timings=Timings(
+                timings.capture_ms,
+                timings.preprocess_ms,
+                timings.inference_ms,
+                timings.postprocess_ms + own_ms,
+                timings.waiting_ms,
+            ),
         )
+
+    def _letterbox(self, info: FrameInfo) -> Letterbox:
+        size = (info.width, info.height)
+        if size != self._size:
+            self._size, self._fitted = size, Letterbox.fit(size, self._spec)
+        return self._fitted
 
     def _kept(self, candidates: Candidates) -> NDArray[np.int64]:
         """Return the indices of the candidates that stay, the most confident first."""
@@ -73,3 +95,15 @@ class Postprocessor:
             iou_threshold=self._section.iou_threshold,
             max_detections=len(candidates.xyxy),
         )
+
+
+SURE_PX = 1e-3
+"""Sides of boxes inside an image that are longer than this span an area that float32 holds."""
+
+
+def _surely_inside(xyxy: NDArray[np.float32]) -> bool:
+    """Return whether boxes (N, 4) that were clipped to an image surely have an area.
+
+    They usually do, and two operations tell it instead of `has_area`'s eight.
+    """
+    return not len(xyxy) or bool((xyxy[:, 2:] - xyxy[:, :2]).min() > SURE_PX)

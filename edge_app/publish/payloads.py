@@ -101,8 +101,7 @@ def detections_payload(
     """
     info, timings = detections.info, detections.timings
     media_time_s = info.media_time_s
-    return {
-        **_envelope("edge.detections/1.0", stamp),
+    return _envelope("edge.detections/1.0", stamp) | {
         "camera": info.camera_id,
         "replayed": False,
         "frame_id": info.frame_id,
