@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_app.app.detector import Detector
 from edge_app.bench.memory_camera import MemorySource
+from edge_app.bench.threads import cpu_s_by_thread, used_between
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.pool import OrdinaryMemory
@@ -68,6 +69,7 @@ class StreetSpeed:
         spread: (fastest - slowest camera) / mean, by frames.
         cpu: Of the whole process, in cores.
         python_us: CPU time of a frame, in microseconds.
+        threads_us: The same by thread.
     """
 
     frames_per_s: float
@@ -79,6 +81,7 @@ class StreetSpeed:
     spread: float
     cpu: float
     python_us: float
+    threads_us: Mapping[str, float]
     objects: float = 0.0
 
 
@@ -137,16 +140,17 @@ def measure_street(
     _wait_for(lambda: sum(count.processed for count in statistics.counts().values()) >= load.cameras)
     time.sleep(WARM_UP_S)
     before, missed = _totals(statistics), sum(source.missed for source in sources)
-    used_s, started = _cpu_s(), time.perf_counter()
+    used_s, threads, started = _cpu_s(), cpu_s_by_thread(), time.perf_counter()
     sink.recording = True
     time.sleep(load.seconds)
     sink.recording = False
     elapsed_s, cpu_s = time.perf_counter() - started, _cpu_s() - used_s
+    by_thread = used_between(threads, cpu_s_by_thread())
     after = _totals(statistics)
     after["no_buffer"] = sum(source.missed for source in sources) - missed
     stop.set()
     walk.join()
-    return _speed(sink, after - before, elapsed_s, cpu_s)
+    return _speed(sink, after - before, elapsed_s, cpu_s, by_thread)
 
 
 def _sources(detector: Detector, load: Load) -> list[MemorySource]:
@@ -160,7 +164,9 @@ def _sources(detector: Detector, load: Load) -> list[MemorySource]:
     ]
 
 
-def _speed(sink: _NullSink, counts: Counter[str], elapsed_s: float, cpu_s: float) -> StreetSpeed:
+def _speed(
+    sink: _NullSink, counts: Counter[str], elapsed_s: float, cpu_s: float, by_thread: Mapping[str, float]
+) -> StreetSpeed:
     rows = np.array(sink.rows, np.float64).reshape(-1, 2 + len(STAGES) + 1)
     frames = len(rows)
     per_camera = np.array(list(sink.cameras.values()) or [0])
@@ -174,6 +180,7 @@ def _speed(sink: _NullSink, counts: Counter[str], elapsed_s: float, cpu_s: float
         spread=float(np.ptp(per_camera) / max(1.0, per_camera.mean())),
         cpu=cpu_s / elapsed_s,
         python_us=cpu_s / max(1, frames) * 1e6,
+        threads_us={name: round(used / max(1, frames) * 1e6, 2) for name, used in by_thread.items()},
         objects=float(rows[:, -1].mean()) if frames else 0.0,
     )
 
