@@ -41,7 +41,8 @@ OptionalConfig = Annotated[
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="An .onnx file or the .yaml that describes one; overrides the configuration.", show_default=False
+        help="An .onnx file, the .yaml that describes one, or the name of one of the configuration's models.",
+        show_default=False,
     ),
 ]
 EngineDirectory = Annotated[

@@ -6,6 +6,7 @@ import logging
 import platform
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +14,26 @@ from numpy.typing import NDArray
 
 from edge_app import __version__
 from edge_app.app.build_watch import BuildWatch
-from edge_app.app.detector import open_detector
+from edge_app.app.detector import Detector, open_detector
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import CameraSection
+from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
 from edge_app.errors import CaptureError, ConfigError, EdgeAppError
-from edge_app.interfaces import Backend, PixelMemory
+from edge_app.interfaces import PixelMemory
 from edge_app.ops.logging import configure_logging
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
 from edge_app.ops.sd_notify import notify
 from edge_app.ops.signals import stop_on_signals
 from edge_app.pipeline.lanes import FrameLanes
+from edge_app.pipeline.router import FrameRouter
 from edge_app.pipeline.stage import unless_stopped
 from edge_app.pipeline.statistics import Statistics
-from edge_app.pipeline.street import Street
+from edge_app.pipeline.street import Model, Street
 from edge_app.publish.payloads import CameraHealth, HealthSnapshot, NodeInfo
 from edge_app.publish.publisher import MqttPublisher
 
@@ -90,13 +93,16 @@ class Application:
             password=_secret(config.mqtt, "mqtt", secrets),
         )
         self._watch = NodeWatch(enabled, self._publisher, self._publisher.set_node_state)
-        self._frame_memory = _FrameMemory()
-        cameras = [_camera(name, section, secrets, self._frame_memory) for name, section in enabled.items()]
+        chosen = cameras_by_model(config)
+        self._frame_memory = {model: _FrameMemory() for model in chosen}
+        cameras = [
+            _camera(name, section, secrets, self._frame_memory[section.model])
+            for name, section in enabled.items()
+        ]
         self._live = {camera.camera_id: camera.live for camera in cameras}
-        self._lanes = FrameLanes(
-            self._live, max_age_s=config.inference.max_age_ms / 1e3, counts=self._statistics
-        )
-        self._cameras = CameraGroup(cameras, self._lanes, self._watch)
+        self._lanes = {model: self._lanes_of(model, names) for model, names in chosen.items()}
+        router = FrameRouter({name: self._lanes[section.model] for name, section in enabled.items()})
+        self._cameras = CameraGroup(cameras, router, self._watch)
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set or every camera is a file that has ended.
@@ -150,28 +156,23 @@ class Application:
             },
         )
 
+    def _lanes_of(self, model: str | None, cameras: Sequence[str]) -> FrameLanes:
+        max_age_ms = config_of_model(self._config, model).inference.max_age_ms
+        live = {name: self._live[name] for name in cameras}
+        return FrameLanes(live, max_age_s=max_age_ms / 1e3, counts=self._statistics)
+
     def _walk(self, stop: threading.Event) -> None:
-        config = self._config
-        progress = BuildWatch(Path(config.model.path).stem, self._watch.starting)
-        detector = unless_stopped(
-            stop,
-            "model",
-            lambda: open_detector(config, emit=progress, cancelled=stop.is_set),
-        )
-        if detector is None:
-            return
+        detectors: dict[str | None, Detector] = {}
         try:
-            self._frame_memory.model = detector.memory
-            self._publisher.set_info(self._info(detector.backend))
+            if not unless_stopped(stop, "model", lambda: self._open_models(detectors, stop)):
+                return
+            self._publisher.set_info(self._info(detectors))
             street = Street(
                 cameras=self._cameras,
                 live=frozenset(name for name, live in self._live.items() if live),
-                lanes=self._lanes,
-                backend=detector.backend,
-                detect=detector.detect,
+                models=[self._model(name, detector) for name, detector in detectors.items()],
                 sink=self._publisher,
                 statistics=self._statistics,
-                batch_wait_s=config.inference.batch_wait_ms / 1e3,
             )
             self._street = street
             if self._publisher_error is not None:
@@ -180,16 +181,39 @@ class Application:
             notify("READY=1", "STATUS=running")
             street.run(stop, stop_timeout_s=STREET_STOP_S)
         finally:
-            detector.backend.close()
+            for detector in detectors.values():
+                detector.backend.close()
 
-    def _info(self, backend: Backend) -> NodeInfo:
+    def _open_models(self, detectors: dict[str | None, Detector], stop: threading.Event) -> bool:
+        """Open the models that have cameras, one after the other, into `detectors`; True once all are."""
+        for name in self._lanes:
+            config = config_of_model(self._config, name)
+            progress = BuildWatch(Path(config.model.path).stem, self._watch.starting)
+            try:
+                detector = open_detector(config, emit=progress, cancelled=stop.is_set)
+            except EdgeAppError as error:
+                if name is not None:
+                    error.message = f"models.{name}: {error.message}"
+                raise
+            detectors[name] = detector
+            self._frame_memory[name].model = detector.memory
+        return True
+
+    def _model(self, name: str | None, detector: Detector) -> Model:
+        inference = config_of_model(self._config, name).inference
+        own_name = "" if len(self._lanes) == 1 else name or detector.backend.model.name
+        return Model(
+            self._lanes[name], detector.backend, detector.detect, inference.batch_wait_ms / 1e3, own_name
+        )
+
+    def _info(self, detectors: Mapping[str | None, Detector]) -> NodeInfo:
+        cameras = self._config.cameras
         return NodeInfo(
             version=__version__,
             python=platform.python_version(),
             platform=platform.platform(),
             started_at_ns=self._started_at_ns,
-            model=backend.model,
-            cameras=tuple(self._live),
+            models={name: detectors[cameras[name].model].backend.model for name in self._live},
         )
 
     def _publisher_failed(self, error: BaseException) -> None:

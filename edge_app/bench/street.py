@@ -29,7 +29,7 @@ from edge_app.capture.pool import OrdinaryMemory
 from edge_app.messages import CameraStatus, Detections, ModelInfo
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
-from edge_app.pipeline.street import Street
+from edge_app.pipeline.street import Model, Street
 from edge_app.publish.payloads import detections_payload, encode
 from edge_app.publish.publisher import Stamper
 from edge_app.scene import StreetScene
@@ -127,12 +127,9 @@ def measure_street(
     street = Street(
         cameras=CameraGroup(cameras, lanes, _NoObserver()),
         live=frozenset(names if live else ()),
-        lanes=lanes,
-        backend=detector.backend,
-        detect=detector.detect,
+        models=[Model(lanes, detector.backend, detector.detect, batch_wait_s)],
         sink=sink,
         statistics=statistics,
-        batch_wait_s=batch_wait_s,
     )
     stop = threading.Event()
     walk = threading.Thread(target=street.run, args=(stop,), daemon=True)

@@ -12,7 +12,8 @@ from edge_app.config.broker_uri import parse_broker_uri
 from edge_app.config.camera_uri import parse_camera_uri
 from edge_app.config.models import AppConfig, CameraDefaults, CameraSection, ModelSection, MqttSection
 from edge_app.config.paths import resolve_path
-from edge_app.config.problems import KeyPath, shorten
+from edge_app.config.per_model import config_of_model
+from edge_app.config.problems import KeyPath, format_path, shorten
 from edge_app.errors import ConfigError
 
 PASSWORD_KEYS = ("password_file", "password_env", "password_credential")
@@ -44,20 +45,35 @@ def cross_check(config: AppConfig, base: Path) -> Iterator[Finding]:
         config: The configuration, its relative paths not yet resolved.
         base: What its relative paths are relative to.
     """
-    yield from _check_model(config.model, base)
-    yield from _check_engine(config)
-    yield from _check_classes(config)
+    for name in (None, *config.models):
+        where: KeyPath = () if name is None else ("models", name)
+        of_model = config_of_model(config, name)
+        yield from _check_model(of_model.model, base, (*where, "model") if name is None else where)
+        yield from _check_engine(of_model, where)
+        yield from _check_classes(of_model, where)
     yield from _check_passwords(config.camera_defaults, ("camera_defaults",))
     yield from _check_backoff(config.camera_defaults, ("camera_defaults",))
+    yield from _check_choice(config.camera_defaults, config, ("camera_defaults", "model"))
     yield from _check_names(config.cameras)
     for name, camera in config.cameras.items():
         yield from _check_camera(camera, ("cameras", name))
+        yield from _check_choice(camera, config, ("cameras", name, "model"))
     yield from _check_broker(config.mqtt)
 
 
-def _check_model(model: ModelSection, base: Path) -> Iterator[Finding]:
+def _check_choice(section: CameraDefaults, config: AppConfig, path: KeyPath) -> Iterator[Finding]:
+    if section.model is None or section.model in config.models:
+        return
+    close = difflib.get_close_matches(section.model, config.models, 1)
+    hint = "write it below models:, or remove the line: the camera then gets the model of model:"
+    if config.models:
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(config.models)}"
+    yield Finding(path, f"is none of `models`, found {shorten(section.model)}", hint)
+
+
+def _check_model(model: ModelSection, base: Path, where: KeyPath) -> Iterator[Finding]:
     if model.path != "demo":
-        path: KeyPath = ("model", "path")
+        path: KeyPath = (*where, "path")
         findings = list(_check_file(model.path, path, base, "`demo` is the model shipped with edge-app"))
         yield from findings
         if not findings and not model.path.lower().endswith((".onnx", ".yaml", ".yml")):
@@ -65,27 +81,27 @@ def _check_model(model: ModelSection, base: Path) -> Iterator[Finding]:
             yield Finding(path, f"is not a kind of model file, found {shorten(model.path)}", hint)
     if isinstance(model.labels, str):
         hint = "write a text file with one class name on each line, or a list of names"
-        yield from _check_file(model.labels, ("model", "labels"), base, hint)
+        yield from _check_file(model.labels, (*where, "labels"), base, hint)
     elif model.labels is not None and not model.labels:
-        yield Finding(("model", "labels"), "is an empty list", "list the class names, or write null")
-    width, height = ("model", "input", "width"), ("model", "input", "height")
+        yield Finding((*where, "labels"), "is an empty list", "list the class names, or write null")
+    width, height = (*where, "input", "width"), (*where, "input", "height")
     if (model.input.width is None) != (model.input.height is None):
         given, absent = (width, height) if model.input.width is not None else (height, width)
         yield Finding(given, f"is set, but {absent[-1]} is not", f"set {absent[-1]} too", (absent,))
     if model.input.std is not None and 0 in model.input.std:
         yield Finding(
-            ("model", "input", "std"), "holds a 0, and values are divided by it", "1 changes nothing"
+            (*where, "input", "std"), "holds a 0, and values are divided by it", "1 changes nothing"
         )
 
 
-def _check_engine(config: AppConfig) -> Iterator[Finding]:
+def _check_engine(config: AppConfig, where: KeyPath) -> Iterator[Finding]:
     engine, max_batch = config.engine, config.inference.max_batch
     if engine.opt_batch > max_batch:
         yield Finding(
-            ("engine", "opt_batch"),
+            (*where, "engine", "opt_batch"),
             f"is more than inference.max_batch, {engine.opt_batch} > {max_batch}",
             f"write at most {max_batch}, or raise inference.max_batch",
-            (("inference", "max_batch"),),
+            ((*where, "inference", "max_batch"),),
         )
     for key, source in (
         ("calibration", engine.calibration.source),
@@ -95,7 +111,7 @@ def _check_engine(config: AppConfig) -> Iterator[Finding]:
             try:
                 parse_camera_uri(source)
             except ConfigError as error:
-                yield Finding(("engine", key, "source"), error.message, error.hint)
+                yield Finding((*where, "engine", key, "source"), error.message, error.hint)
 
 
 def _check_file(text: str, path: KeyPath, base: Path, hint: str) -> Iterator[Finding]:
@@ -108,22 +124,22 @@ def _check_file(text: str, path: KeyPath, base: Path, hint: str) -> Iterator[Fin
         yield Finding(path, f"the file {shorten(text)} cannot be looked at: {error.strerror}", hint)
 
 
-def _check_classes(config: AppConfig) -> Iterator[Finding]:
+def _check_classes(config: AppConfig, where: KeyPath) -> Iterator[Finding]:
     labels = config.model.labels
     if not isinstance(labels, tuple):
         return
     post = config.postprocess
     wanted: list[tuple[KeyPath, str]] = [
-        (("postprocess", "class_confidence", label), label) for label in post.class_confidence
+        ((*where, "postprocess", "class_confidence", label), label) for label in post.class_confidence
     ]
-    wanted += [(("postprocess", "classes", index), label) for index, label in enumerate(post.classes)]
+    wanted += [((*where, "postprocess", "classes", index), label) for index, label in enumerate(post.classes)]
+    labels_path = (*where, "labels") if where else ("model", "labels")
     for path, label in wanted:
         if label not in labels:
             close = difflib.get_close_matches(label, labels, 1)
-            hint = f"did you mean {close[0]}?" if close else "the labels are listed under model.labels"
-            yield Finding(
-                path, f"is no label of the model, found {shorten(label)}", hint, (("model", "labels"),)
-            )
+            listed = f"the labels are listed under {format_path(labels_path)}"
+            hint = f"did you mean {close[0]}?" if close else listed
+            yield Finding(path, f"is no label of the model, found {shorten(label)}", hint, (labels_path,))
 
 
 def _check_names(names: Iterable[str]) -> Iterator[Finding]:

@@ -48,6 +48,15 @@ _CAMERAS_EXAMPLE = """\
 #    uri: v4l2:///dev/video0?size=1280x720&fps=30
 """
 
+_MODELS_EXAMPLE = """\
+# Write them below `models:` in place of the {}, with the keys of `model`, and what else differs:
+#  faces:                     # a camera gets it by `model: faces`
+#    path: demo
+#    device: 0                # which GPU
+#    inference: {max_batch: 8}
+#    postprocess: {confidence_threshold: 0.5}
+"""
+
 _STARTER = """\
 # Configuration of edge-app. All keys, with their defaults: `edge-app init --full`.
 # Check it:  edge-app check-config FILE      Run it:  edge-app run --config FILE
@@ -83,6 +92,8 @@ def render_default_config() -> str:
             uri = _description(CameraSection.model_fields["uri"])
             lines += textwrap.wrap(f"uri: {uri}", _WIDTH, initial_indent="# ", subsequent_indent="#      ")
             lines += ["cameras: {}", *_CAMERAS_EXAMPLE.rstrip().split("\n")]
+        elif name == "models":
+            lines += ["models: {}", *_MODELS_EXAMPLE.rstrip().split("\n")]
         else:
             lines += [f"{name}:", *_section(field.default, "  ")]
     return "\n".join(lines) + "\n"

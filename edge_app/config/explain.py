@@ -66,6 +66,8 @@ def explain_missing(path: KeyPath) -> tuple[str, str | None]:
     """Return message and hint for a required key that is not there."""
     if path[-1] == "uri":
         return "uri is missing", "say where the video comes from, as in uri: rtsp://host/path"
+    if path[-1] == "path":
+        return "path is missing", "name an .onnx file, a .yaml that describes one, or demo"
     return f"{path[-1]} is missing", None
 
 
@@ -125,11 +127,16 @@ def _remedy(place: Place, path: KeyPath, key: str, value: Any, spot: Spot | None
     return remedy or (f"the default is {default}" if default else None)
 
 
+_MODEL_FORM = "a model is a section of its own below its name, with at least path: FILE.onnx"
+
+
 def _section_remedy(path: KeyPath, value: Any) -> str | None:
     if path[:1] == ("cameras",):
         if value is None and len(path) == 1:
             return f"{_CAMERA_FORM}; `cameras: {{}}` means none"
         return _CAMERA_FORM
+    if path[:1] == ("models",) and len(path) <= 2:
+        return _MODEL_FORM
     if isinstance(value, str) and re.match(r"\w+:\S", value):
         return "a space is needed after the colon"
     if value is None:

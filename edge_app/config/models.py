@@ -185,10 +185,23 @@ class PostprocessSection(Section):
     max_candidates: int = Field(3000, ge=1, le=100000, description="Most boxes looked at, the best kept")
 
 
+class FurtherModel(ModelSection):
+    """One more model; of `inference`, `engine` and `postprocess` what differs from the sections above."""
+
+    path: str = Field(min_length=1, description="As in `model`")
+    device: int | None = Field(None, ge=0, le=63, description="Which GPU; null: inference.device")
+    inference: InferenceSection = Field(InferenceSection(), description="What differs from `inference`")
+    engine: EngineSection = Field(EngineSection(), description="What differs from `engine`")
+    postprocess: PostprocessSection = Field(
+        PostprocessSection(), description="What differs from `postprocess`"
+    )
+
+
 class CameraDefaults(SecretReference):
     """What holds for every camera that does not say otherwise."""
 
     enabled: bool = Field(True, description="Whether the camera is used")
+    model: Name | None = Field(None, description="Which of `models` looks at it; null: the one of `model`")
     max_fps: float | None = Field(None, gt=0, le=1000, description="Most frames a second; null: as they come")
     realtime: bool = Field(False, description="Files: play at their own speed; false: as fast as possible")
     loop: bool = Field(False, description="Files: start again at the end")
@@ -262,6 +275,9 @@ class AppConfig(Section):
     engine: EngineSection = Field(EngineSection(), description="TensorRT engines, built on this machine")
     postprocess: PostprocessSection = Field(
         PostprocessSection(), description="From model output to detections"
+    )
+    models: dict[Name, FurtherModel] = Field(
+        {}, description="Further models, each under its name; a camera says by `model` which one looks at it"
     )
     camera_defaults: CameraDefaults = Field(CameraDefaults(), description="What holds for every camera")
     cameras: dict[Name, CameraSection] = Field({}, description="The cameras, each under its name")

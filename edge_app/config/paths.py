@@ -12,11 +12,13 @@ from edge_app.config.models import (
     CalibrationSection,
     CameraSection,
     EngineSection,
+    ModelSection,
     Section,
     VerificationSection,
 )
 
 _SectionT = TypeVar("_SectionT", bound=Section)
+_ModelT = TypeVar("_ModelT", bound=ModelSection)
 _SourceT = TypeVar("_SourceT", CalibrationSection, VerificationSection)
 
 
@@ -43,17 +45,27 @@ def state_directory() -> Path:
 
 def with_absolute_paths(config: AppConfig, base: Path) -> AppConfig:
     """Return the configuration with all its paths absolute; `demo` stays the name of the shipped model."""
-    model, mqtt = config.model, config.mqtt
+    mqtt = config.mqtt
     tls = _absolute(mqtt.tls, base, "ca_file", "cert_file", "key_file")
     return config.model_copy(
         update={
-            "model": _absolute(model, base, "labels", *(["path"] if model.path != "demo" else [])),
+            "model": _absolute_model(config.model, base),
             "engine": _absolute_engine(config.engine, base),
+            "models": {
+                name: _absolute_model(model, base).model_copy(
+                    update={"engine": _absolute_engine(model.engine, base)}
+                )
+                for name, model in config.models.items()
+            },
             "mqtt": _absolute(mqtt, base, "password_file").model_copy(update={"tls": tls}),
             "camera_defaults": _absolute(config.camera_defaults, base, "password_file"),
             "cameras": {name: _absolute_camera(camera, base) for name, camera in config.cameras.items()},
         }
     )
+
+
+def _absolute_model(model: _ModelT, base: Path) -> _ModelT:
+    return _absolute(model, base, "labels", *(["path"] if model.path != "demo" else []))
 
 
 def _absolute_engine(engine: EngineSection, base: Path) -> EngineSection:

@@ -10,7 +10,8 @@ from edge_app.config.camera_uri import CameraKind, parse_camera_uri
 from edge_app.config.checks import PASSWORD_KEYS
 from edge_app.config.document import render_default_config, render_starter_config
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
-from edge_app.config.models import CameraSection
+from edge_app.config.models import AppConfig, CameraSection
+from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import redact_uri
 from edge_app.errors import ConfigError
 
@@ -28,7 +29,7 @@ def check_config(path: Path) -> list[str]:
     return [
         f"{path} is good.",
         f"node      {config.node.name or 'named after the host'}",
-        f"model     {config.model.path}",
+        *(f"model     {_model(config, name)}" for name in (None, *config.models)),
         *(f"camera    {name}: {_camera(camera)}" for name, camera in config.cameras.items()),
         f"broker    {config.mqtt.uri}, topics below {config.mqtt.root}/",
         *(f"warning   {warning}" for warning in _warnings(loaded)),
@@ -63,8 +64,16 @@ def write_starter_config(output: Path | None, *, camera_uri: str | None = None, 
         ) from None
 
 
+def _model(config: AppConfig, name: str | None) -> str:
+    of_model = config_of_model(config, name)
+    path = of_model.model.path
+    return path if name is None else f"{name}: {path} on GPU {of_model.inference.device}"
+
+
 def _camera(camera: CameraSection) -> str:
     words = [redact_uri(camera.uri)]
+    if camera.model is not None:
+        words.append(f"model {camera.model}")
     if camera.max_fps:
         words.append(f"at most {camera.max_fps:g} frames a second")
     return ", ".join(words if camera.enabled else [*words, "not enabled"])
@@ -72,14 +81,9 @@ def _camera(camera: CameraSection) -> str:
 
 def _warnings(loaded: LoadedConfig) -> Iterator[str]:
     config = loaded.config
-    for name, camera in config.cameras.items():
-        uri = parse_camera_uri(camera.uri)
-        if uri.kind is CameraKind.FILE and not _exists(uri.location):
-            yield f"cameras.{name}.uri: there is nothing at {uri.location} now"
-        if uri.on_network and camera.username and not any(getattr(camera, key) for key in PASSWORD_KEYS):
-            yield f"cameras.{name}.username: is set without a password"
-        if camera.password_file and not Path(camera.password_file).is_file():
-            yield f"cameras.{name}.password_file: the file does not exist yet"
+    for name in config.models.keys() - cameras_by_model(config).keys():
+        yield f"models.{name}: no camera names it, so it is not loaded"
+    yield from _camera_warnings(config)
     if config.mqtt.password_file and not Path(config.mqtt.password_file).is_file():
         yield "mqtt.password_file: the file does not exist yet"
     for key in ("ca_file", "cert_file", "key_file"):
@@ -88,6 +92,17 @@ def _warnings(loaded: LoadedConfig) -> Iterator[str]:
             yield f"mqtt.tls.{key}: the file does not exist: {file}"
     if config.mqtt.tls.insecure:
         yield "mqtt.tls.insecure: anybody on the way to the broker can read and change what is published"
+
+
+def _camera_warnings(config: AppConfig) -> Iterator[str]:
+    for name, camera in config.cameras.items():
+        uri = parse_camera_uri(camera.uri)
+        if uri.kind is CameraKind.FILE and not _exists(uri.location):
+            yield f"cameras.{name}.uri: there is nothing at {uri.location} now"
+        if uri.on_network and camera.username and not any(getattr(camera, key) for key in PASSWORD_KEYS):
+            yield f"cameras.{name}.username: is set without a password"
+        if camera.password_file and not Path(camera.password_file).is_file():
+            yield f"cameras.{name}.password_file: the file does not exist yet"
 
 
 def _exists(location: str) -> bool:

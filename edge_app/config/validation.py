@@ -17,7 +17,8 @@ from edge_app.config.models import AppConfig, CameraDefaults
 from edge_app.config.problems import KeyPath
 from edge_app.config.yaml_reader import Document
 
-_PLACEHOLDER_URI = "scene://street"
+_PLACEHOLDERS: dict[KeyPath, str] = {("cameras", "uri"): "scene://street", ("models", "path"): "demo"}
+"""What stands for a required key, below each name, while the rest is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,9 @@ def _explain(fault: _Fault, data: Any, document: Document) -> Finding:
 
 def _take_out(data: Any, path: KeyPath) -> None:
     """Remove what cannot be used, so that the rest can be validated."""
-    if path[:1] == ("cameras",) and path[2:] == ("uri",) and path[1] in data["cameras"]:
-        data["cameras"][path[1]]["uri"] = _PLACEHOLDER_URI
+    placeholder = _PLACEHOLDERS.get((path[0], *path[2:])) if path else None
+    if placeholder is not None and path[1] in data[path[0]]:
+        data[path[0]][path[1]][path[2]] = placeholder
         return
     lists = [index for index, part in enumerate(path) if isinstance(part, int)]
     path = path[: lists[0]] if lists else path

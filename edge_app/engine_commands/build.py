@@ -11,7 +11,7 @@ from rich.console import Console
 from edge_app.app.engines import Engines
 from edge_app.engine.obtain import ObtainedEngine
 from edge_app.engine_commands.display import BuildDisplay
-from edge_app.engine_commands.settings import describe_onnx, read_settings
+from edge_app.engine_commands.settings import describe_onnx, models_to_build, read_settings
 from edge_app.engine_commands.words import MIB, describe_verification
 from edge_app.ops.signals import stop_on_signals
 
@@ -26,11 +26,11 @@ def run_build(
     rebuild: bool = False,
     accept_refused: bool = False,
 ) -> None:
-    """Build the engine of a configuration where there is none yet, and say what it is.
+    """Build the engines of a configuration's models where there are none yet, and say what they are.
 
     Args:
         config_path: None: the defaults, which name the shipped model.
-        model: Overrides the model's path.
+        model: One of its `models` by name, or another model's path; None: all that its cameras use.
         precision: Overrides engine.precision.
         calibration: Overrides engine.calibration.source.
         directory: Overrides engine.directory.
@@ -40,18 +40,23 @@ def run_build(
     Raises:
         ConfigError, ModelError, EngineError, BackendError: Why there is none, explained.
     """
-    config = read_settings(
-        config_path, model=model, precision=precision, calibration=calibration, directory=directory
-    )
-    description = describe_onnx(config)
     stop = threading.Event()
+    names = [model] if model is not None else models_to_build(config_path) or [None]
+    settings = [
+        read_settings(
+            config_path, model=name, precision=precision, calibration=calibration, directory=directory
+        )
+        for name in names
+    ]
+    descriptions = [describe_onnx(config) for config in settings]
     stop_on_signals(stop)
-    started_s = time.monotonic()
-    with BuildDisplay(Console(stderr=True)) as display:
-        engines = Engines(config, description, emit=display, cancelled=stop.is_set)
-        obtained = engines.obtain(rebuild=rebuild, accept_refused=accept_refused)
-    report = describe_obtained(obtained, time.monotonic() - started_s)
-    Console().print(report, markup=False, highlight=False, soft_wrap=True)
+    for config, description in zip(settings, descriptions, strict=True):
+        started_s = time.monotonic()
+        with BuildDisplay(Console(stderr=True)) as display:
+            engines = Engines(config, description, emit=display, cancelled=stop.is_set)
+            obtained = engines.obtain(rebuild=rebuild, accept_refused=accept_refused)
+        report = describe_obtained(obtained, time.monotonic() - started_s)
+        Console().print(report, markup=False, highlight=False, soft_wrap=True)
 
 
 def describe_obtained(obtained: ObtainedEngine, elapsed_s: float) -> str:

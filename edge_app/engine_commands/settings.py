@@ -7,6 +7,7 @@ from pathlib import Path
 from edge_app.app.model import describe
 from edge_app.config.loader import load_config
 from edge_app.config.models import AppConfig
+from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.errors import ConfigError
 from edge_app.infer.model import ModelDescription
 
@@ -21,10 +22,19 @@ def read_settings(
 ) -> AppConfig:
     """Return the configuration; what is None stays as the file, or the default, has it.
 
+    Args:
+        config_path: None: the defaults.
+        model: Name of one of its `models`, or the path of another model.
+        precision: Replaces engine.precision.
+        calibration: Replaces engine.calibration.source.
+        directory: Replaces engine.directory.
+
     Raises:
         ConfigError: The file cannot be used.
     """
     config = AppConfig() if config_path is None else load_config(config_path).config
+    if model in config.models:
+        config, model = config_of_model(config, model), None
     changes: dict[str, object] = {}
     if precision is not None:
         changes["precision"] = precision
@@ -36,6 +46,15 @@ def read_settings(
     return config.model_copy(
         update={"model": section, "engine": config.engine.model_copy(update=changes)},
     )
+
+
+def models_to_build(config_path: Path | None) -> list[str | None]:
+    """Return the names of the models that a configuration's cameras use, for `read_settings`.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+    return list(cameras_by_model(load_config(config_path).config)) if config_path else [None]
 
 
 def describe_onnx(config: AppConfig) -> ModelDescription:

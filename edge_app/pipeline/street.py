@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +16,7 @@ from edge_app.errors import ChannelClosed, StageFailedError
 from edge_app.interfaces import Backend, DetectionsSink, Pending
 from edge_app.messages import Candidates, Detections, Frame, FrameInfo, Timings
 from edge_app.pipeline.lanes import FrameLanes
-from edge_app.pipeline.stage import Stage
+from edge_app.pipeline.stage import OnFailure, Stage
 from edge_app.pipeline.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,12 @@ BATCH_TIMEOUT_S = 60.0
 
 POLL_S = 0.25
 """How soon a waiting feeder notices that the street is being closed."""
+
+GIVE_BACK_S = 1.0
+"""How long is waited for batches behind one that failed."""
+
+SWITCH_INTERVAL_S = 0.5e-3
+"""How long one thread may keep the interpreter's lock while others wait for it."""
 
 
 class Cameras(Protocol):
@@ -50,20 +58,36 @@ class InFlight:
     """`time.monotonic_ns()` when the frames were taken from their lanes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model with its cameras' lanes.
+
+    Attributes:
+        lanes: Where its cameras and its feeder meet.
+        backend: What runs it, open.
+        detect: Candidates of one frame to its detections.
+        batch_wait_s: Longest wait for frames of more cameras, in seconds.
+        name: Tells its stages from those of others; empty where there is one model only.
+    """
+
+    lanes: FrameLanes
+    backend: Backend
+    detect: Detect
+    batch_wait_s: float
+    name: str = ""
+
+
 class Street:
-    """Walks frames from the lanes through the model to the sink.
+    """Walks frames from the lanes through their models to the sink.
 
     `run` blocks until it is told to stop, every camera has finished, or a stage failed.
 
     Args:
-        cameras: Puts frames into `lanes`.
+        cameras: Puts frames into the lanes.
         live: Cameras whose detections may be dropped when the sink's lane is full.
-        lanes: Where capture and feeder meet.
-        backend: The model, open.
-        detect: Candidates of one frame to its detections.
-        sink: Where detections go.
+        models: Each has a feeder and a postprocess stage of its own.
+        sink: Where detections go; called by every postprocess stage.
         statistics: Counts processed frames.
-        batch_wait_s: Longest wait for frames of more cameras, in seconds.
     """
 
     def __init__(
@@ -71,29 +95,15 @@ class Street:
         *,
         cameras: Cameras,
         live: frozenset[str],
-        lanes: FrameLanes,
-        backend: Backend,
-        detect: Detect,
+        models: Sequence[Model],
         sink: DetectionsSink,
         statistics: Statistics,
-        batch_wait_s: float,
     ) -> None:
         self._cameras = cameras
-        self._live = live
-        self._lanes = lanes
-        self._backend = backend
-        self._detect = detect
-        self._sink = sink
-        self._statistics = statistics
-        self._batch_wait_s = batch_wait_s
-        # Slots bound what is in flight. None: there will be no more.
-        self._in_flight: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._failure: StageFailedError | None = None
-        self._stages = [
-            Stage("feeder", self._feed, self._fail, on_end=lambda: self._in_flight.put(None)),
-            Stage("postprocess", self._postprocess, self._fail, on_end=self._ended.set),
-        ]
+        self._walks = [_Walk(model, live, sink, statistics, self._fail, self._walk_ended) for model in models]
+        self._stages = [stage for walk in self._walks for stage in walk.stages]
 
     def run(self, stop: threading.Event, *, stop_timeout_s: float = 3.0) -> None:
         """Run until `stop` is set or there is nothing more to do.
@@ -101,6 +111,8 @@ class Street:
         Raises:
             StageFailedError: A stage failed; its cause is chained.
         """
+        # The interpreter's own 5 ms are longer than a batch takes.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         for stage in self._stages:
             stage.start()
         self._cameras.start()
@@ -116,7 +128,8 @@ class Street:
 
     def _shut_down(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        self._lanes.close()
+        for walk in self._walks:
+            walk.close()
         self._cameras.stop(max(0.1, timeout_s / 2))
         for stage in self._stages:
             stage.join(max(0.1, deadline - time.monotonic()))
@@ -126,35 +139,91 @@ class Street:
     def _fail(self, stage: str, cause: BaseException) -> None:
         if self._failure is None:
             self._failure = _named(stage, cause)
-        self._lanes.close()
-        self._in_flight.put(None)
+        for walk in self._walks:
+            walk.close()
         self._ended.set()
 
+    def _walk_ended(self) -> None:
+        if all(walk.ended for walk in self._walks):
+            self._ended.set()
+
+
+class _Walk:
+    """The way through one model: two stages and what is in flight between them."""
+
+    def __init__(
+        self,
+        model: Model,
+        live: frozenset[str],
+        sink: DetectionsSink,
+        statistics: Statistics,
+        on_failure: OnFailure,
+        on_end: Callable[[], None],
+    ) -> None:
+        self._model = model
+        self._live = live
+        self._sink = sink
+        self._statistics = statistics
+        self._on_end = on_end
+        # Slots bound what is in flight. None: there will be no more.
+        self._in_flight: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
+        self.ended = False
+        self._through = False
+        behind = f" {model.name}" if model.name else ""
+        self.stages = (
+            Stage(f"feeder{behind}", self._feed, on_failure, on_end=lambda: self._in_flight.put(None)),
+            Stage(f"postprocess{behind}", self._postprocess, on_failure, on_end=self._end),
+        )
+
+    def close(self) -> None:
+        """Take no more frames; what is in flight is finished."""
+        self._model.lanes.close()
+
+    def _end(self) -> None:
+        self._give_back()
+        self.ended = True
+        self._on_end()
+
     def _feed(self) -> None:
+        backend, lanes = self._model.backend, self._model.lanes
         while True:
-            slot = self._backend.acquire(POLL_S)
+            slot = backend.acquire(POLL_S)
             if slot is None:
-                if self._lanes.closed:
+                if lanes.closed:
                     return
                 continue
             try:
                 frames: list[Frame] = []
                 while not frames:
-                    frames = self._lanes.take(
-                        self._backend.max_batch, timeout_s=POLL_S, straggler_wait_s=self._batch_wait_s
+                    frames = lanes.take(
+                        backend.max_batch, timeout_s=POLL_S, straggler_wait_s=self._model.batch_wait_s
                     )
             except ChannelClosed:
-                self._backend.release(slot)
+                backend.release(slot)
                 raise
             taken_ns = time.monotonic_ns()
             infos = tuple(frame.info for frame in frames)
-            self._in_flight.put(InFlight(self._backend.submit(slot, frames), infos, taken_ns))
+            self._in_flight.put(InFlight(backend.submit(slot, frames), infos, taken_ns))
 
     def _postprocess(self) -> None:
         while (batch := self._in_flight.get()) is not None:
             for detections in self._finish(batch):
                 self._statistics.processed(detections.info.camera_id)
                 self._sink.put(detections, wait=detections.info.camera_id not in self._live)
+        self._through = True
+
+    def _give_back(self) -> None:
+        """After a failure, resolve what is still in flight, so that slots and leases come back."""
+        deadline = time.monotonic() + GIVE_BACK_S
+        while not self._through:
+            try:
+                batch = self._in_flight.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return
+            self._through = batch is None
+            if batch is not None:
+                with suppress(Exception), batch.pending.result(GIVE_BACK_S):
+                    pass
 
     def _finish(self, batch: InFlight) -> Sequence[Detections]:
         """Wait for a batch and return the detections of its frames; the slot is free afterwards."""
@@ -169,7 +238,7 @@ class Street:
                     inference_ms=result.timings.inference_ms,
                     postprocess_ms=decode_ms,
                 )
-                finished.append(self._detect(info, candidates, timings))
+                finished.append(self._model.detect(info, candidates, timings))
                 self._statistics.left_out(
                     info.camera_id, invalid=candidates.invalid, overflow=candidates.overflow
                 )

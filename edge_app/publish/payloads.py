@@ -40,14 +40,18 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """What runs on this node. `started_at_ns` is Unix time in nanoseconds."""
+    """What runs on this node.
+
+    Attributes:
+        started_at_ns: Unix time in nanoseconds.
+        models: By camera; of all cameras, at least one.
+    """
 
     version: str
     python: str
     platform: str
     started_at_ns: int
-    model: ModelInfo
-    cameras: tuple[str, ...]
+    models: Mapping[str, ModelInfo]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +145,19 @@ def camera_status_payload(stamp: Stamp, status: CameraStatus) -> Payload:
 
 
 def info_payload(stamp: Stamp, info: NodeInfo) -> Payload:
-    """Build an `edge.info/1.0` message."""
+    """Build an `edge.info/1.1` message."""
+    cameras: dict[ModelInfo, list[str]] = {}
+    for camera_id, model in info.models.items():
+        cameras.setdefault(model, []).append(camera_id)
     return {
-        **_envelope("edge.info/1.0", stamp),
+        **_envelope("edge.info/1.1", stamp),
         "version": info.version,
         "python": info.python,
         "platform": info.platform,
         "started_at": rfc3339(info.started_at_ns),
-        "model": {
-            **_model(info.model),
-            "engine_sha256": info.model.engine_sha256,
-            "labels": list(info.model.labels),
-        },
-        "cameras": list(info.cameras),
+        "model": _whole_model(next(iter(cameras))),
+        "models": [_whole_model(model) | {"cameras": names} for model, names in cameras.items()],
+        "cameras": list(info.models),
         "schemas": list(NAMES),
     }
 
@@ -190,6 +194,10 @@ def _model(model: ModelInfo) -> Payload:
         "backend": model.backend,
         "precision": model.precision,
     }
+
+
+def _whole_model(model: ModelInfo) -> Payload:
+    return _model(model) | {"engine_sha256": model.engine_sha256, "labels": list(model.labels)}
 
 
 def _objects(detections: Detections, labels: tuple[str, ...]) -> list[Payload]:

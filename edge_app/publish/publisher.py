@@ -207,7 +207,10 @@ class MqttPublisher(Traffic):
         camera_id = detections.info.camera_id
         topic = self._topics.detections(camera_id)
         payload = payloads.detections_payload(
-            self._stamper.next(topic), detections, self._info.model, self._observed.dropped_frames(camera_id)
+            self._stamper.next(topic),
+            detections,
+            self._info.models[camera_id],
+            self._observed.dropped_frames(camera_id),
         )
         self._published[camera_id] += 1
         return Message(topic, payloads.encode(payload), expiry_s=self._section.detections_expiry_s)

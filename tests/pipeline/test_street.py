@@ -15,7 +15,7 @@ from edge_app.interfaces import BatchResult, BatchTimings, Pending, Slot
 from edge_app.messages import Candidates, Detections, DropReason, Frame, FrameInfo, ModelInfo, Timings
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
-from edge_app.pipeline.street import Street
+from edge_app.pipeline.street import Model, Street
 
 
 class MemoryBackend:
@@ -133,12 +133,9 @@ class Harness:
         self.street = Street(
             cameras=self.film,
             live=frozenset(),
-            lanes=self.lanes,
-            backend=self.backend,
-            detect=self.detect,
+            models=[Model(self.lanes, self.backend, self.detect, batch_wait_s=0.002)],
             sink=self.sink,
             statistics=self.statistics,
-            batch_wait_s=0.002,
         )
         self.street.run(self.stop)
 

@@ -21,7 +21,7 @@ from edge_app.publish.schemas import schema
 from edge_app.publish.traffic import Received, Traffic
 
 MODEL = ModelInfo("demo", "0f" * 32, ("person", "car"), "onnxruntime", "fp32")
-INFO = NodeInfo("0.1.0", "3.11.2", "Linux x86_64", 1_700_000_000_000_000_000, MODEL, ("gate",))
+INFO = NodeInfo("0.1.0", "3.11.2", "Linux x86_64", 1_700_000_000_000_000_000, {"gate": MODEL})
 BASE = "edge/v1/node-1"
 
 
