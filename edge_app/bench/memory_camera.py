@@ -79,7 +79,11 @@ class MemorySource:
                 time.sleep(timeout_s)
                 return None
             time.sleep(max(0.0, self._next_s - now_s))
-            self._next_s += 1 / self._fps
+            period_s = 1 / self._fps
+            # A camera that was held up does not send faster afterwards: what it could not send is missed.
+            late = max(0, int((now_s - self._next_s) / period_s))
+            self.missed += late
+            self._next_s += (1 + late) * period_s
         try:
             pixels = self._free.get(timeout=timeout_s) if self._fps is None else self._free.get_nowait()
         except queue.Empty:
