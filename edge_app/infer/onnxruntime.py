@@ -152,6 +152,11 @@ class OnnxRuntimeBackend:
         return self._max_batch
 
     @property
+    def slot_count(self) -> int:
+        """Most batches in flight."""
+        return self._slots
+
+    @property
     def description(self) -> str:
         """One line for the log."""
         import onnxruntime

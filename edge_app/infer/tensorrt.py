@@ -32,6 +32,7 @@ from edge_app.gpu.graph import graph_driver
 from edge_app.gpu.kernels import load_kernels
 from edge_app.gpu.letterbox import LetterboxKernel
 from edge_app.gpu.memory import PinnedPixels
+from edge_app.gpu.ranges import nvtx_range
 from edge_app.gpu.slot import ExecutionSlot
 from edge_app.gpu.tensorrt_api import load_tensorrt
 from edge_app.infer.model import ModelDescription
@@ -184,6 +185,11 @@ class TensorRtBackend:
         return self._max_batch
 
     @property
+    def slot_count(self) -> int:
+        """Most batches in flight; known once open."""
+        return len(self._slots)
+
+    @property
     def description(self) -> str:
         """One line for the log; known once open."""
         gpu = "?" if self._gpu is None else f"{self._gpu.ordinal} ({self._gpu.name})"
@@ -229,7 +235,7 @@ class TensorRtBackend:
         try:
             if not 1 <= len(frames) <= self._max_batch:
                 raise BackendError(f"a batch holds 1 to {self._max_batch} frames, found {len(frames)}")
-            with slot.lock, self._attach():
+            with slot.lock, self._attach(), nvtx_range("enqueue"):
                 slot.execution.enqueue(self._sizes[len(frames)], frames)
             # The GPU copies page-locked frames by itself, when their turn comes.
             held = [frame for frame in frames if frame.pinned]
@@ -250,9 +256,11 @@ class TensorRtBackend:
         included.
         """
         with slot.lock, self._attach():
-            outputs, inference_ms = slot.execution.wait(timeout_s)
+            with nvtx_range("wait"):
+                outputs, inference_ms = slot.execution.wait(timeout_s)
             started = time.perf_counter()
-            candidates = self._candidates(slot.execution, outputs, count)
+            with nvtx_range("candidates"):
+                candidates = self._candidates(slot.execution, outputs, count)
             decode_ms = (time.perf_counter() - started) * 1e3
         return BatchResult(candidates, BatchTimings(preprocess_ms, inference_ms, decode_ms))
 
