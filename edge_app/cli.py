@@ -64,6 +64,15 @@ PrecisionOption = Annotated[
 ]
 
 
+class BenchBackend(str, Enum):
+    """What runs a model in a benchmark; `none`: every frame is answered at once."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    ONNXRUNTIME = "onnxruntime"
+    NONE = "none"
+
+
 class LogLevel(str, Enum):
     """What `--log-level` takes."""
 
@@ -270,6 +279,34 @@ def bench(
     ] = None,
     size: Annotated[str, typer.Option(help="street: size of the frames.")] = "1920x1080",
     seconds: Annotated[float, typer.Option(help="street: length of a round.", min=0.5)] = 5.0,
+    source: Annotated[
+        str,
+        typer.Option(help="street: memory (frames decoded already), scene, or a camera's or file's URI."),
+    ] = "memory",
+    backend: Annotated[
+        BenchBackend | None,
+        typer.Option(
+            help="street: what runs the model; overrides the configuration. none: answered at once, "
+            "which shows the daemon's own work.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="street: an .onnx file or what describes one; overrides.", show_default=False),
+    ] = None,
+    overload: Annotated[
+        bool, typer.Option("--overload", help="street: also with twice the frames that can be processed.")
+    ] = False,
+    capacity: Annotated[
+        bool, typer.Option("--capacity", help="street: also how many cameras of --fps (30) are carried.")
+    ] = False,
+    latency_ms: Annotated[
+        float, typer.Option(help="street: longest p95 that counts as carried, in milliseconds.", min=1)
+    ] = 50.0,
+    plot: Annotated[
+        Path | None, typer.Option(help="street: write charts here, .png or .svg.", show_default=False)
+    ] = None,
 ) -> None:
     """Measure what this machine does, candidates side by side.
 
@@ -281,8 +318,19 @@ def bench(
         from edge_app.bench.street_command import StreetOptions, run_street
         from edge_app.export.command import parse_size
 
-        load = Load(cameras=cameras, fps=fps, size=parse_size(size), seconds=seconds)
-        run_street(config, StreetOptions(load, rounds or 5, batch), json)
+        load = Load(cameras, fps, parse_size(size), seconds, source)
+        chosen = None if backend is None else backend.value
+        options = StreetOptions(
+            load,
+            rounds or 5,
+            batch,
+            chosen,
+            model,
+            overload=overload,
+            capacity=capacity,
+            latency_ms=latency_ms,
+        )
+        run_street(config, options, json, plot)
         return
     from edge_app.bench.command import run_benchmarks
 

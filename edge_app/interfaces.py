@@ -210,6 +210,10 @@ class Backend(Protocol):
         """Most frames that one batch can hold; known once open."""
 
     @property
+    def slot_count(self) -> int:
+        """Most batches in flight; known once open."""
+
+    @property
     def description(self) -> str:
         """One line for the log: library, device, threads, precision."""
 

@@ -40,6 +40,7 @@ class AnsweringBackend:
         self.model = ModelInfo("answering", "0" * 64, tuple(labels), "memory", "fp32")
         self.input_spec = input_spec or InputSpec(64, 64)
         self.max_batch = max_batch
+        self.slot_count = 2
         self.description = "answers in memory"
         self.batches: list[int] = []
         self._answer = answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Sequence
 
@@ -33,6 +34,38 @@ class _Loan:
         if not self._given_back:
             self._given_back = True
             self._free.put(self.pixels)
+
+
+class KeptMemory:
+    """A `PixelMemory` whose arrays are used again by the next run: page-locked memory takes long to be had.
+
+    Args:
+        memory: Where they come from.
+    """
+
+    def __init__(self, memory: PixelMemory) -> None:
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._free: list[tuple[NDArray[np.uint8], bool]] = []
+        self._lent: list[tuple[NDArray[np.uint8], bool]] = []
+
+    def allocate(self, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
+        """Return an array of that shape, used or new, and whether it is page-locked."""
+        with self._lock:
+            while self._free:
+                found = self._free.pop()
+                if found[0].shape == shape:
+                    self._lent.append(found)
+                    return found
+        found = self._memory.allocate(shape)
+        with self._lock:
+            self._lent.append(found)
+        return found
+
+    def take_back(self) -> None:
+        """Take back everything lent; nobody uses it any more."""
+        with self._lock:
+            self._free, self._lent = self._free + self._lent, []
 
 
 class MemorySource:

@@ -82,10 +82,20 @@ class RawEngine:
             elapsed_s = time.perf_counter() - started
         return self._batch * streams * rounds / elapsed_s
 
-    def launch_ms(self, calls: int = 50) -> float:
-        """Return the median time of one launch on an idle GPU, between two events."""
+    def launch_ms(self, calls: int = 50, pause_s: float = 0.0) -> float:
+        """Return the median time of one launch on an idle GPU, between two events.
+
+        Args:
+            calls: How many are timed.
+            pause_s: How long nothing is done before each, as between the frames of one camera: the GPU's
+                caches are cold then, and its clocks may be lower.
+        """
+        times_ms = []
         with self._gpu.attach():
-            return float(np.median([self._graphs[0].device_ms() for _ in range(calls)]))
+            for _ in range(calls):
+                time.sleep(pause_s)
+                times_ms.append(self._graphs[0].device_ms())
+        return float(np.median(times_ms))
 
     def close(self) -> None:
         """Free everything."""

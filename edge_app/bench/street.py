@@ -14,18 +14,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.app.detector import Detector
-from edge_app.bench.memory_camera import MemorySource
+from edge_app.bench.memory_camera import KeptMemory, MemorySource
 from edge_app.bench.threads import cpu_s_by_thread, used_between
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
+from edge_app.capture.factory import create_camera
 from edge_app.capture.pool import OrdinaryMemory
+from edge_app.config.models import CameraSection
+from edge_app.interfaces import PixelMemory
 from edge_app.messages import CameraStatus, Detections, ModelInfo
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
@@ -35,6 +38,7 @@ from edge_app.publish.publisher import Stamper
 from edge_app.scene import StreetScene
 
 WARM_UP_S = 1.0
+MEMORY, SCENE = "memory", "scene"
 STAGES = ("waiting", "preprocess", "inference", "postprocess")
 
 
@@ -47,12 +51,15 @@ class Load:
         fps: Of each, live; None: as many as are taken, none is dropped.
         size: Of the frames, in pixels.
         seconds: How long is measured.
+        source: `memory`: frames that are decoded already. `scene`: rendered while it runs. Anything else: the
+            URI of a camera or file, which every camera reads.
     """
 
     cameras: int = 8
     fps: float | None = None
     size: tuple[int, int] = (1920, 1080)
     seconds: float = 5.0
+    source: str = MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +118,36 @@ class _NoObserver:
 
 
 def measure_street(
-    detector: Detector, load: Load, *, batch_wait_s: float = 0.004, max_age_s: float = 0.5
+    detector: Detector,
+    load: Load,
+    *,
+    batch_wait_s: float = 0.004,
+    max_age_s: float = 0.5,
+    memory: KeptMemory | None = None,
 ) -> StreetSpeed:
-    """Run the street under a load and measure it. Raises StageFailedError."""
+    """Run the street under a load and measure it.
+
+    Args:
+        detector: The model, open.
+        load: What is offered.
+        batch_wait_s: See `inference.batch_wait_ms`.
+        max_age_s: See `inference.max_age_ms`.
+        memory: What frames in memory lie in, used again by the next run; None: new memory.
+
+    Raises:
+        ConfigError, CaptureError: The source cannot be read.
+        StageFailedError: A stage failed.
+    """
     names = [f"camera{number}" for number in range(load.cameras)]
     statistics = Statistics(names)
-    live = load.fps is not None
-    lanes = FrameLanes(dict.fromkeys(names, live), max_age_s=max_age_s, counts=statistics)
-    sources = _sources(detector, load)
-    cameras = [
-        Camera(name, create_source=partial(_same, source), live=live)
-        for name, source in zip(names, sources, strict=True)
-    ]
+    memory = KeptMemory(detector.memory or OrdinaryMemory()) if memory is None else memory
+    cameras, sources = _cameras(names, load, memory)
+    live = {camera.camera_id: camera.live for camera in cameras}
+    lanes = FrameLanes(live, max_age_s=max_age_s, counts=statistics)
     sink = _NullSink(detector.backend.model)
     street = Street(
         cameras=CameraGroup(cameras, lanes, _NoObserver()),
-        live=frozenset(names if live else ()),
+        live=frozenset(name for name, is_live in live.items() if is_live),
         models=[Model(lanes, detector.backend, detector.detect, batch_wait_s)],
         sink=sink,
         statistics=statistics,
@@ -147,18 +168,45 @@ def measure_street(
     after["no_buffer"] = sum(source.missed for source in sources) - missed
     stop.set()
     walk.join()
+    memory.take_back()
     return _speed(sink, after - before, elapsed_s, cpu_s, by_thread)
 
 
-def _sources(detector: Detector, load: Load) -> list[MemorySource]:
-    memory = detector.memory or OrdinaryMemory()
+def _cameras(names: Sequence[str], load: Load, memory: KeptMemory) -> tuple[list[Camera], list[MemorySource]]:
+    if load.source == MEMORY:
+        sources = _sources(load, memory)
+        live = load.fps is not None
+        return [
+            Camera(name, create_source=partial(_same, source), live=live)
+            for name, source in zip(names, sources, strict=True)
+        ], sources
+    return [
+        create_camera(name, _section(load, number), None, memory) for number, name in enumerate(names)
+    ], []
+
+
+def _section(load: Load, number: int) -> CameraSection:
     width, height = load.size
-    pictures = [StreetScene(seed=seed, width=width, height=height, fps=30).render(40) for seed in range(4)]
+    paced = load.fps is not None
+    uri = load.source
+    if uri == SCENE:
+        uri = f"scene://street?seed={number + 1}&size={width}x{height}&fps={load.fps or 30:g}"
+    return CameraSection(uri=uri, realtime=paced, loop=True, max_fps=load.fps)
+
+
+def _sources(load: Load, memory: PixelMemory) -> list[MemorySource]:
+    pictures = _pictures(load.size)
     gap_s = 0.0 if load.fps is None else 1 / load.fps / load.cameras
     return [
         MemorySource(pictures[number % 4 :] + pictures[: number % 4], memory, load.fps, number * gap_s)
         for number in range(load.cameras)
     ]
+
+
+@lru_cache(maxsize=2)
+def _pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    width, height = size
+    return [StreetScene(seed=seed, width=width, height=height, fps=30).render(40) for seed in range(4)]
 
 
 def _speed(

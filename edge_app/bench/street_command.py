@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,143 +13,228 @@ from rich.console import Console
 
 from edge_app.app.detector import Detector, open_detector
 from edge_app.app.model import describe
+from edge_app.bench.capacity import capacity_of, find_capacity, judge_overload
+from edge_app.bench.instant import NAME as NO_MODEL
+from edge_app.bench.instant import instant_detector
+from edge_app.bench.machine import gpu_state
 from edge_app.bench.measure import environment
+from edge_app.bench.memory_camera import KeptMemory
 from edge_app.bench.street import Load, StreetSpeed, as_json, measure_street, median_of
+from edge_app.bench.street_report import report_lines
+from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.loader import load_config
 from edge_app.config.models import AppConfig
-from edge_app.errors import EdgeAppError
+from edge_app.errors import ConfigError, EdgeAppError
 
 RAW_SECONDS = 1.0
+STREAMS = 4
+PACED_CALLS = 30
+LONG_PERIOD_S = 0.01
+"""From here on a GPU counts as idle between two batches."""
+CAMERA_FPS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreetOptions:
-    """What is measured, and how often."""
+    """What is measured, and how often.
+
+    Attributes:
+        load: What is offered.
+        rounds: How often the bare engine and the street take turns.
+        batch: Replaces inference.max_batch.
+        backend: Replaces inference.backend; `none`: a model that answers at once.
+        model: Replaces model.path.
+        overload: Whether twice the frames that can be processed are offered as well.
+        capacity: Whether the number of cameras is looked for that the machine carries.
+        latency_ms: Longest p95 from captured to encoded of such a number.
+    """
 
     load: Load
     rounds: int = 5
     batch: int | None = None
+    backend: str | None = None
+    model: str | None = None
+    overload: bool = False
+    capacity: bool = False
+    latency_ms: float = 50.0
 
 
-def run_street(config_path: Path | None, options: StreetOptions, json_path: Path | None) -> None:
+def run_street(
+    config_path: Path | None, options: StreetOptions, json_path: Path | None, plot_path: Path | None = None
+) -> None:
     """Measure and print; see `edge-app bench street`. Raises EdgeAppError."""
     logging.basicConfig(level=logging.WARNING)
-    config = AppConfig() if config_path is None else load_config(config_path).config
-    if options.batch is not None:
-        inference = config.inference.model_copy(update={"max_batch": options.batch})
-        config = config.model_copy(update={"inference": inference})
-    detector = open_detector(config)
+    if plot_path is not None:
+        from edge_app.bench.plot import require_plots
+
+        require_plots(plot_path)
+    config = _configured(config_path, options)
+    detector = instant_detector(config) if options.backend == NO_MODEL else open_detector(config)
     console = Console(highlight=False)
     try:
-        runs, raw = _measure(config, detector, options, console)
-        result = _result(detector, options, runs, raw)
+        result = _Measurement(config, detector, options, console).result()
     finally:
         detector.backend.close()
-    for line in _lines(result):
+    for line in report_lines(result):
         console.print(line, soft_wrap=True, markup=False)
     if json_path is not None:
-        json_path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+        json_path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+    if plot_path is not None:
+        from edge_app.bench.plot import plot_street
+
+        plot_street(result, plot_path)
 
 
-def _measure(
-    config: AppConfig, detector: Detector, options: StreetOptions, console: Console
-) -> tuple[list[StreetSpeed], list[list[float]]]:
-    raw_engine = _raw_engine(config, detector)
-    runs: list[StreetSpeed] = []
-    raw: list[list[float]] = []
-    try:
-        for number in range(options.rounds):
-            with console.status(f"round {number + 1} of {options.rounds} ..."):
-                if raw_engine is not None:
-                    raw.append(
-                        [raw_engine.frames_per_s(streams, RAW_SECONDS) for streams in (1, 2, 3, 4)]
-                        + [raw_engine.launch_ms()]
-                    )
-                inference = config.inference
-                runs.append(
-                    measure_street(
-                        detector,
-                        options.load,
-                        batch_wait_s=inference.batch_wait_ms / 1e3,
-                        max_age_s=inference.max_age_ms / 1e3,
-                    )
-                )
-    finally:
-        if raw_engine is not None:
-            raw_engine.close()
-    return runs, raw
-
-
-def _raw_engine(config: AppConfig, detector: Detector) -> Any:
-    if detector.backend.model.backend != "tensorrt":
-        return None
-    from edge_app.app.engines import Engines
-    from edge_app.bench.raw_engine import RawEngine
-
-    engines = Engines(config, describe(config))
-    found = engines.find()
-    if found is None:
-        raise EdgeAppError("the engine that runs is not in the store any more")
-    return RawEngine(engines.store.read(found), detector.backend.max_batch, config.inference.device)
-
-
-def _result(
-    detector: Detector, options: StreetOptions, runs: list[StreetSpeed], raw: list[list[float]]
-) -> dict[str, Any]:
-    known = environment()
-    if detector.backend.model.backend == "tensorrt":
-        from edge_app.gpu.describe import describe_device
-
-        known["gpu"] = str(describe_device())
-    middle = median_of(runs)
-    result: dict[str, Any] = {
-        "what": detector.backend.description,
-        "model": detector.backend.model.name,
-        "batch": detector.backend.max_batch,
-        "cameras": options.load.cameras,
-        "fps": options.load.fps,
-        "size": options.load.size,
-        "rounds": [as_json(run) for run in runs],
-        "median": as_json(middle),
-        "environment": known,
-    }
-    if raw:
-        by_streams = [statistics.median(column) for column in list(zip(*raw, strict=True))[:4]]
-        shares = [run.frames_per_s / max(row[:4]) for run, row in zip(runs, raw, strict=True)]
-        result["raw"] = {
-            "frames_per_s_by_streams": by_streams,
-            "launch_ms": statistics.median(row[4] for row in raw),
-            "share": statistics.median(shares),
-            "shares": shares,
+def _configured(config_path: Path | None, options: StreetOptions) -> AppConfig:
+    config = AppConfig() if config_path is None else load_config(config_path).config
+    inference: dict[str, object] = {}
+    if options.batch is not None:
+        inference["max_batch"] = options.batch
+    if options.backend not in {None, NO_MODEL}:
+        inference["backend"] = options.backend
+    model = {} if options.model is None else {"path": options.model}
+    if (options.overload or options.capacity) and options.load.source != "memory":
+        raise ConfigError("overload and capacity are measured with frames in memory, found another source.")
+    return config.model_copy(
+        update={
+            "inference": config.inference.model_copy(update=inference),
+            "model": config.model.model_copy(update=model),
         }
-    return result
-
-
-def _lines(result: Mapping[str, Any]) -> list[str]:
-    middle = result["median"]
-    fps = "as fast as they are taken" if result["fps"] is None else f"{result['fps']:g} fps"
-    size = "x".join(str(side) for side in result["size"])
-    lines = [
-        f"{result['model']}: {result['what']}",
-        f"{result['cameras']} cameras, {size}, {fps}, {len(result['rounds'])} rounds",
-    ]
-    raw = result.get("raw")
-    if raw:
-        streams = ", ".join(f"{value:.0f}" for value in raw["frames_per_s_by_streams"])
-        lines.append(
-            f"bare engine, 1 to 4 streams: {streams} frames/s; one launch {raw['launch_ms']:.3f} ms; "
-            f"share reached {raw['share']:.1%}"
-        )
-    lines.append(
-        f"street: {middle['frames_per_s']:.0f} frames/s, {middle['objects']:.1f} objects a frame, "
-        f"{middle['cpu']:.2f} cores, {middle['python_us']:.0f} us of CPU a frame, "
-        f"spread {middle['spread']:.1%}"
     )
-    for name, values in (
-        ("captured to encoded", middle["latency_ms"]),
-        ("lane exit to encoded", middle["from_lane_ms"]),
-        *((f"  {stage}", values) for stage, values in middle["stages_ms"].items()),
-    ):
-        lines.append(f"{name:22} p50 / p95 / p99 ms: " + " / ".join(f"{value:.2f}" for value in values))
-    lines.append(f"captured {middle['captured']}, dropped {middle['dropped'] or 'none'}")
-    return lines
+
+
+class _Measurement:
+    """One model on this machine."""
+
+    def __init__(
+        self, config: AppConfig, detector: Detector, options: StreetOptions, console: Console
+    ) -> None:
+        self._config = config
+        self._detector = detector
+        self._options = options
+        self._console = console
+        self._memory = KeptMemory(detector.memory or OrdinaryMemory())
+
+    def result(self) -> dict[str, Any]:
+        """Measure everything that is asked for, and return it as plain values."""
+        options, backend = self._options, self._detector.backend
+        raw_engine = self._raw_engine()
+        try:
+            runs, raw = self._rounds(raw_engine)
+        finally:
+            if raw_engine is not None:
+                raw_engine.close()
+        result: dict[str, Any] = {
+            "what": backend.description,
+            "model": backend.model.name,
+            "batch": backend.max_batch,
+            "slots": backend.slot_count,
+            "cameras": options.load.cameras,
+            "fps": options.load.fps,
+            "size": options.load.size,
+            "source": options.load.source,
+            "rounds": [as_json(run) for run in runs],
+            "median": as_json(median_of(runs)),
+            "environment": self._environment(),
+        }
+        if raw:
+            result["raw"] = _raw_result(runs, raw)
+        if options.overload:
+            result["overload"] = self._overload()
+        if options.capacity:
+            result["capacity"] = self._capacity()
+        return result
+
+    def _rounds(self, raw_engine: Any) -> tuple[list[StreetSpeed], list[list[float]]]:
+        runs: list[StreetSpeed] = []
+        raw: list[list[float]] = []
+        for number in range(self._options.rounds):
+            with self._console.status(f"round {number + 1} of {self._options.rounds} ..."):
+                if raw_engine is not None:
+                    raw.append(_raw_round(raw_engine, self._options.load))
+                runs.append(self._street(self._options.load))
+        return runs, raw
+
+    def _street(self, load: Load) -> StreetSpeed:
+        inference = self._config.inference
+        return measure_street(
+            self._detector,
+            load,
+            batch_wait_s=inference.batch_wait_ms / 1e3,
+            max_age_s=inference.max_age_ms / 1e3,
+            memory=self._memory,
+        )
+
+    def _overload(self) -> dict[str, Any]:
+        load, backend = self._options.load, self._detector.backend
+        with self._console.status("overload ..."):
+            most = self._street(replace(load, fps=None))
+            fps = 2 * most.frames_per_s / load.cameras
+            twice = self._street(replace(load, fps=fps))
+        found = judge_overload(
+            most,
+            twice,
+            slots=backend.slot_count,
+            max_batch=backend.max_batch,
+            wait_ms=self._config.inference.batch_wait_ms,
+        )
+        return asdict(found) | {"share": found.share, "offered_fps": 2 * most.frames_per_s}
+
+    def _capacity(self) -> dict[str, Any]:
+        load = self._options.load
+        fps = load.fps or CAMERA_FPS
+        with self._console.status("capacity ..."):
+            trials = find_capacity(
+                lambda cameras: self._street(replace(load, cameras=cameras, fps=fps)),
+                self._options.latency_ms,
+            )
+        return {
+            "fps": fps,
+            "latency_ms": self._options.latency_ms,
+            "cameras": capacity_of(trials),
+            "trials": [asdict(trial) for trial in trials],
+        }
+
+    def _environment(self) -> dict[str, str]:
+        known = environment()
+        if self._detector.backend.model.backend == "tensorrt":
+            from edge_app.gpu.describe import describe_device
+
+            device = self._config.inference.device
+            known["gpu"] = str(describe_device(device))
+            known |= gpu_state(device)
+        return known
+
+    def _raw_engine(self) -> Any:
+        if self._detector.backend.model.backend != "tensorrt":
+            return None
+        from edge_app.app.engines import Engines
+        from edge_app.bench.raw_engine import RawEngine
+
+        engines = Engines(self._config, describe(self._config))
+        found = engines.find()
+        if found is None:
+            raise EdgeAppError("the engine that runs is not in the store any more")
+        plan = engines.store.read(found)
+        return RawEngine(plan, self._detector.backend.max_batch, self._config.inference.device)
+
+
+def _raw_round(raw_engine: Any, load: Load) -> list[float]:
+    """Return the frames a second on 1 to 4 streams, the time of a launch, and that at the cameras' pace."""
+    by_streams = [raw_engine.frames_per_s(streams, RAW_SECONDS) for streams in range(1, STREAMS + 1)]
+    launch_ms = raw_engine.launch_ms()
+    period_s = 0.0 if load.fps is None else 1 / load.fps / load.cameras
+    paced_ms = launch_ms if period_s < LONG_PERIOD_S else raw_engine.launch_ms(PACED_CALLS, period_s)
+    return [*by_streams, launch_ms, paced_ms]
+
+
+def _raw_result(runs: list[StreetSpeed], raw: list[list[float]]) -> dict[str, Any]:
+    shares = [run.frames_per_s / max(row[:STREAMS]) for run, row in zip(runs, raw, strict=True)]
+    *by_streams, launch_ms, paced_ms = (statistics.median(column) for column in zip(*raw, strict=True))
+    return {
+        "frames_per_s_by_streams": by_streams,
+        "launch_ms": launch_ms,
+        "paced_launch_ms": paced_ms,
+        "share": statistics.median(shares),
+        "shares": shares,
+    }

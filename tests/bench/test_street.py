@@ -81,3 +81,55 @@ def test_the_command_prints_and_writes_it(tmp_path: Path) -> None:
     written = json.loads(path.read_text())
     assert written["median"]["frames_per_s"] > 0
     assert "raw" not in written
+
+
+def test_charts_overload_and_capacity_without_a_model(tmp_path: Path) -> None:
+    chart, numbers = tmp_path / "street.svg", tmp_path / "street.json"
+    done = edge_app_says(
+        *("bench", "street", "--backend", "none", "--batch", "4", "--cameras", "2", "--size", "64x48"),
+        *(
+            "--seconds",
+            "0.5",
+            "--rounds",
+            "1",
+            "--overload",
+            "--capacity",
+            "--fps",
+            "1000",
+            "--latency-ms",
+            "1",
+        ),
+        *("--json", numbers, "--plot", chart),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "limited by: " in done.stdout
+    found = json.loads(numbers.read_text())
+    assert found["slots"] == 4
+    assert found["median"]["objects"] == 10
+    assert set(found["median"]["threads_us"]) >= {"capture", "feeder", "postprocess"}
+    assert found["overload"]["share"] > 0
+    assert found["capacity"]["trials"]
+    assert "lane exit to encoded" in chart.read_text()
+
+
+def test_a_rendered_scene_can_be_the_source() -> None:
+    done = edge_app_says(
+        *("bench", "street", "--backend", "none", "--source", "scene", "--cameras", "1", "--fps", "20"),
+        *("--size", "160x120", "--seconds", "0.5", "--rounds", "1"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "source scene" in done.stdout
+    assert "dropped none" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--plot", "chart.pdf"), "written as PNG or SVG, found 'chart.pdf'"),
+        (("--source", "scene", "--capacity"), "measured with frames in memory"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_first(options: tuple[str, ...], words: str) -> None:
+    done = edge_app_says("bench", "street", "--backend", "none", *options)
+    assert done.returncode != 0
+    assert words in " ".join(done.stderr.split())

@@ -11,7 +11,7 @@ import pytest
 
 from edge_app.errors import ChannelClosed, StageFailedError
 from edge_app.geometry import InputSpec
-from edge_app.interfaces import BatchResult, BatchTimings, Pending, Slot
+from edge_app.interfaces import BatchResult, BatchTimings, FrameSink, Pending, Slot
 from edge_app.messages import Candidates, Detections, DropReason, Frame, FrameInfo, ModelInfo, Timings
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
@@ -28,6 +28,7 @@ class MemoryBackend:
         self.model = ModelInfo("memory", "0" * 64, ("thing",), "memory", "fp32")
         self.input_spec = InputSpec(32, 32)
         self.max_batch = 4
+        self.slot_count = 2
         self.description = "in memory"
         self.batches: list[int] = []
         self.fail_on = fail_on
@@ -80,7 +81,7 @@ class MemoryPending:
 class Film:
     """Cameras that put `count` frames each and finish."""
 
-    def __init__(self, lanes: FrameLanes, cameras: Sequence[str], count: int) -> None:
+    def __init__(self, lanes: FrameSink, cameras: Sequence[str], count: int) -> None:
         self.lanes, self.count = lanes, count
         self.threads = [threading.Thread(target=self.play, args=(camera,)) for camera in cameras]
         self.stopped = False
