@@ -6,6 +6,7 @@ candidates come into question as in edge_app.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
