@@ -112,13 +112,17 @@ class Street:
             StageFailedError: A stage failed; its cause is chained.
         """
         # The interpreter's own 5 ms are longer than a batch takes.
+        usual_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        for stage in self._stages:
-            stage.start()
-        self._cameras.start()
-        while not self._ended.wait(POLL_S) and not stop.is_set():
-            pass
-        self._shut_down(stop_timeout_s)
+        try:
+            for stage in self._stages:
+                stage.start()
+            self._cameras.start()
+            while not self._ended.wait(POLL_S) and not stop.is_set():
+                pass
+            self._shut_down(stop_timeout_s)
+        finally:
+            sys.setswitchinterval(usual_s)
         if self._failure is not None:
             raise self._failure from self._failure.__cause__
 

@@ -183,6 +183,7 @@ def test_a_failing_postprocess_returns_the_slots_and_stops_the_cameras() -> None
     harness.detect = broken
     with pytest.raises(StageFailedError, match="stage 'postprocess' failed: ZeroDivisionError: boxes"):
         harness.run()
+    assert harness.backend.slots.qsize() == 2
     assert harness.film.stopped
     assert not any(thread.is_alive() for thread in harness.film.threads)
 
