@@ -53,6 +53,12 @@ class DropReason(str, Enum):
     """The detections waited behind more messages than the publish lane holds."""
     BROKER_ABSENT = "broker_absent"
     """There was no connection to the broker; live detections are not kept."""
+    OUTBOX_FULL = "outbox_full"
+    """The outbox held more than `mqtt.outbox.max_mib`, and this was the oldest."""
+    OUTBOX_EXPIRED = "outbox_expired"
+    """The message waited in the outbox for longer than `mqtt.outbox.max_age_s`."""
+    OUTBOX_UNWRITABLE = "outbox_unwritable"
+    """The message could not be written to the disk."""
 
 
 class Lease(Protocol):

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -80,6 +80,13 @@ class BrokerProcess:
             self._process.wait()
             self._process = None
 
+    def end(self) -> None:
+        """Ask it to end (SIGTERM), and wait until it has."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
+
     def freeze(self) -> None:
         """Stop it as it stands; its connections stay open."""
         self._signal(signal.SIGSTOP)
@@ -106,10 +113,17 @@ class Mosquitto(BrokerProcess):
         folder: Where its configuration goes.
         users: Passwords by user name; empty: anybody may connect.
         tls: Folder with ca.pem, server.pem and server.key; None: unencrypted.
+        lines: Further lines of its configuration.
     """
 
-    def __init__(self, folder: Path, users: dict[str, str] | None = None, tls: Path | None = None) -> None:
-        self._folder, self._users, self._tls = folder, users or {}, tls
+    def __init__(
+        self,
+        folder: Path,
+        users: dict[str, str] | None = None,
+        tls: Path | None = None,
+        lines: Sequence[str] = (),
+    ) -> None:
+        self._folder, self._users, self._tls, self._lines = folder, users or {}, tls, lines
         super().__init__(self._prepare)
 
     @property
@@ -117,7 +131,7 @@ class Mosquitto(BrokerProcess):
         return f"mqtts://localhost:{self.port}" if self._tls else super().uri
 
     def _prepare(self, port: int) -> list[str]:
-        lines = [f"listener {port} 127.0.0.1", "set_tcp_nodelay true", "user root"]
+        lines = [f"listener {port} 127.0.0.1", "set_tcp_nodelay true", "user root", *self._lines]
         if self._users:
             passwords = self._folder / "passwords"
             passwords.write_text("")

@@ -91,6 +91,7 @@ class Application:
             observed=self,
             on_failure=self._publisher_failed,
             password=_secret(config.mqtt, "mqtt", secrets),
+            outbox_trouble=lambda words: self._watch.trouble("outbox", words),
         )
         self._watch = NodeWatch(enabled, self._publisher, self._publisher.set_node_state)
         chosen = cameras_by_model(config)
@@ -138,6 +139,7 @@ class Application:
         return HealthSnapshot(
             uptime_s=time.monotonic() - self._started,
             queue_depth=self._publisher.queue_depth,
+            outbox=self._publisher.outbox,
             broker_reconnects=self._publisher.reconnects,
             rss_bytes=rss_bytes(),
             cpu_percent=self._cpu.percent(),

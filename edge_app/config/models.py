@@ -237,6 +237,29 @@ class TlsSection(Section):
     insecure: bool = Field(False, description="true: do not check the broker's certificate (for tests only)")
 
 
+class OutboxSection(Section):
+    """What must arrive waits on disk until the broker has confirmed it."""
+
+    directory: str | None = Field(
+        None, description="Where; null: below the service's state directory, or the user's"
+    )
+    max_mib: int = Field(
+        256, ge=1, le=1048576, description="Most that waits; beyond it the oldest is dropped"
+    )
+    max_age_s: float = Field(604800.0, ge=1, le=31536000, description="What waited for longer is dropped")
+    durability: Literal["process", "power"] = Field(
+        "process",
+        description="What a message on disk survives: the end of the process, or the loss of power too",
+    )
+    window: int = Field(16, ge=1, le=1000, description="Most messages on their way to the broker at a time")
+
+
+class DeliverySection(Section):
+    """What is kept on disk until the broker has it; what is live is dropped while there is no broker."""
+
+    detections: Literal["live", "durable"] = Field("live", description="Detections of every frame")
+
+
 class MqttSection(SecretReference):
     """The broker, and what is published."""
 
@@ -262,6 +285,8 @@ class MqttSection(SecretReference):
     queue_size: int = Field(
         256, ge=1, le=100000, description="Detections waiting to be published; the oldest is dropped"
     )
+    delivery: DeliverySection = Field(DeliverySection(), description="What must arrive, and what need not")
+    outbox: OutboxSection = Field(OutboxSection(), description="Where waits what must arrive")
     tls: TlsSection = Field(TlsSection(), description="Encryption towards the broker, for an mqtts:// URI")
 
 

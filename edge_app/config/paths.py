@@ -57,7 +57,9 @@ def with_absolute_paths(config: AppConfig, base: Path) -> AppConfig:
                 )
                 for name, model in config.models.items()
             },
-            "mqtt": _absolute(mqtt, base, "password_file").model_copy(update={"tls": tls}),
+            "mqtt": _absolute(mqtt, base, "password_file").model_copy(
+                update={"tls": tls, "outbox": _absolute(mqtt.outbox, base, "directory")}
+            ),
             "camera_defaults": _absolute(config.camera_defaults, base, "password_file"),
             "cameras": {name: _absolute_camera(camera, base) for name, camera in config.cameras.items()},
         }

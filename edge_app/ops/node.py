@@ -41,6 +41,7 @@ class NodeWatch:
         self._set_node_state = set_node_state
         self._lock = threading.Lock()
         self._statuses = {camera: CameraStatus(camera, CameraState.CONNECTING) for camera in cameras}
+        self._troubles: dict[str, str] = {}
         self._running = False
         self._stopped = False
         self._told: tuple[NodeState, str | None] | None = None
@@ -53,6 +54,16 @@ class NodeWatch:
             self._statuses[status.camera_id] = status
             self._observer.camera_changed(status)
             if self._running:
+                self._tell(*self._judge())
+
+    def trouble(self, part: str, words: str | None) -> None:
+        """A part of the daemon fails, in words, and the rest goes on; None: it works again."""
+        with self._lock:
+            if words is None:
+                self._troubles.pop(part, None)
+            else:
+                self._troubles[part] = words
+            if self._running and not self._stopped:
                 self._tell(*self._judge())
 
     def starting(self, reason: str | None = None) -> None:
@@ -90,9 +101,10 @@ class NodeWatch:
 
     def _judge(self) -> tuple[NodeState, str | None]:
         bad = [status for status in self._statuses.values() if status.state in BAD_STATES]
-        if not bad:
-            return NodeState.ONLINE, None
-        return NodeState.DEGRADED, ", ".join(f"{status.camera_id} {status.state.value}" for status in bad)
+        reasons = [f"{status.camera_id} {status.state.value}" for status in bad] + list(
+            self._troubles.values()
+        )
+        return (NodeState.DEGRADED, ", ".join(reasons)) if reasons else (NodeState.ONLINE, None)
 
     def _tell(self, state: NodeState, reason: str | None) -> None:
         if self._told != (state, reason):

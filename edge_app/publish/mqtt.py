@@ -34,6 +34,10 @@ FAREWELL_S = 0.5
 """Longest wait for the DISCONNECT to be written."""
 TICK_S = 0.25
 """The traffic is asked for messages at least so often, also when nobody wakes us."""
+MOST_UNCONFIRMED = 65535
+"""MQTT 5, section 3.2.2.3.3: what holds where the broker names no Receive Maximum."""
+PATIENCE = 1.5
+"""Keepalives of silence that end a connection: after one the library asks for a sign of life."""
 BURST = 64
 """Most messages written before the socket is read again."""
 
@@ -98,6 +102,8 @@ class MqttSession:
         self._connected = False
         self._end: SessionEnd | None = None
         self._awaiting: dict[int, Message] = {}
+        self._receive_maximum = MOST_UNCONFIRMED
+        self._heard_at_s = time.monotonic()
         self._client = self._make_client()
 
     def run(self, on_connected: Callable[[], None]) -> SessionEnd:
@@ -128,6 +134,9 @@ class MqttSession:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(
+            MOST_UNCONFIRMED
+        )  # we count; what it held back would be its own queue
         if options.username is not None or options.password is not None:
             client.username_pw_set(options.username or "", options.password)
         if options.address.encrypted:
@@ -161,6 +170,10 @@ class MqttSession:
                 self._end = SessionEnd(EndKind.LEFT, "disconnected on purpose")
                 self._say_goodbye()
                 return
+            silent_s = time.monotonic() - self._heard_at_s
+            if self._connected and silent_s > PATIENCE * self._options.keepalive_s:
+                self._end = SessionEnd(EndKind.LOST, f"the broker has been silent for {silent_s:.0f} s")
+                return
             more = self._write_messages()
             if client.socket() is None:
                 return
@@ -176,6 +189,7 @@ class MqttSession:
             self._waker.clear()
         sock_events = events.get(sock.fileno(), 0)
         if decrypted or sock_events & ~select.POLLOUT:
+            self._heard_at_s = time.monotonic()
             client.loop_read()
         if sock_events & select.POLLOUT:
             client.loop_write()
@@ -189,7 +203,7 @@ class MqttSession:
             if self._client.want_write() or self._client.socket() is None:
                 return False
             with _fault_of_the_traffic():
-                message = self._traffic.next_message()
+                message = self._traffic.next_message(confirmable=len(self._awaiting) < self._receive_maximum)
             if message is None:
                 return False
             self._publish(message)
@@ -233,11 +247,13 @@ class MqttSession:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
 
     def _on_connect(
-        self, _client: paho.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any
+        self, _client: paho.Client, _userdata: Any, _flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         if reason.is_failure:
             self._end = refused(reason.value, reason.getName())
         else:
+            self._heard_at_s = time.monotonic()
+            self._receive_maximum = getattr(properties, "ReceiveMaximum", MOST_UNCONFIRMED)
             self._connected = True
 
     def _on_disconnect(
@@ -259,10 +275,15 @@ class MqttSession:
             self._client.on_publish = None  # for QoS 0 it would only cost: it says what `want_write` says
         if message is None:
             return
-        if reason.is_failure and self._repeats.allows(f"{message.topic} {reason.value}"):
-            logger.error("the broker refuses topic %s: %s", message.topic, reason.getName().lower())
+        if not reason.is_failure:
+            with _fault_of_the_traffic():
+                self._traffic.confirmed(message)
+            return
+        words = reason.getName().lower()
+        if self._repeats.allows(f"{message.topic} {reason.value}"):
+            logger.error("the broker refuses topic %s: %s", message.topic, words)
         with _fault_of_the_traffic():
-            self._traffic.confirmed(message)
+            self._traffic.refused(message, words)
 
     def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         try:

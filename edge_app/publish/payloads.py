@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from edge_app.messages import CameraState, CameraStatus, Detections, DropReason, ModelInfo, NodeState
+from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.schemas import NAMES
 
 Payload = dict[str, Any]
@@ -78,6 +79,7 @@ class HealthSnapshot:
     rss_bytes: int | None = None
     cpu_percent: float | None = None
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
+    outbox: OutboxState | None = None
 
 
 def encode(payload: Payload) -> bytes:
@@ -163,11 +165,12 @@ def info_payload(stamp: Stamp, info: NodeInfo) -> Payload:
 
 
 def health_payload(stamp: Stamp, health: HealthSnapshot) -> Payload:
-    """Build an `edge.health/1.0` message."""
+    """Build an `edge.health/1.1` message."""
     return {
-        **_envelope("edge.health/1.0", stamp),
+        **_envelope("edge.health/1.1", stamp),
         "uptime_s": round(health.uptime_s, 3),
         "queue_depth": health.queue_depth,
+        "outbox": None if health.outbox is None else _outbox(health.outbox),
         "broker_reconnects": health.broker_reconnects,
         "rss_bytes": health.rss_bytes,
         "cpu_percent": None if health.cpu_percent is None else round(health.cpu_percent, 1),
@@ -220,6 +223,15 @@ def _objects(detections: Detections, labels: tuple[str, ...]) -> list[Payload]:
             detections.class_id.tolist(), confidences, boxes, track_ids, strict=False
         )
     ]
+
+
+def _outbox(state: OutboxState) -> Payload:
+    return {
+        "messages": state.messages,
+        "bytes": state.size_bytes,
+        "oldest_s": None if state.oldest_s is None else round(state.oldest_s, 1),
+        "problem": state.problem,
+    }
 
 
 def _camera_health(camera: CameraHealth) -> Payload:

@@ -18,6 +18,9 @@ from edge_app.publish import payloads
 from edge_app.publish.broker import BrokerOptions
 from edge_app.publish.connection import BrokerConnection
 from edge_app.publish.lane import DetectionsLane
+from edge_app.publish.outbox.make import make_outbox
+from edge_app.publish.outbox.outbox import Outbox, StoredMessage
+from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.payloads import HealthSnapshot, NodeInfo, Payload, Stamp
 from edge_app.publish.retained import RetainedStates
 from edge_app.publish.topics import Topics
@@ -49,6 +52,7 @@ class MqttPublisher(Traffic):
         on_failure: Called once if publishing fails for good, from its thread.
         password: The resolved secret of `section`.
         boot: Identifies this start of the daemon: 32 hexadecimal digits; None: a random one.
+        outbox_trouble: Called when the outbox begins to fail, in words, and with None when it works again.
 
     Raises:
         ConfigError: If the broker's URI or certificate files cannot be used.
@@ -65,6 +69,7 @@ class MqttPublisher(Traffic):
         on_failure: Callable[[BaseException], None],
         password: str | None = None,
         boot: str | None = None,
+        outbox_trouble: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._section, self._observed = section, observed
         self._topics = Topics(section.root, node)
@@ -79,6 +84,9 @@ class MqttPublisher(Traffic):
         self._stopping = False
         options = BrokerOptions.from_section(section, node=node, password=password)
         self._connection = BrokerConnection(options, self, on_failure)
+        self._outbox: Outbox | None = None
+        if section.delivery.detections == "durable":
+            self._outbox = make_outbox(section.outbox, node, drops, self._connection.wake, outbox_trouble)
 
     @property
     def boot(self) -> str:
@@ -109,8 +117,15 @@ class MqttPublisher(Traffic):
         """Return how many detections messages of a camera were handed to the broker."""
         return self._published[camera_id]
 
+    @property
+    def outbox(self) -> OutboxState | None:
+        """What waits on disk; None where nothing is to be kept."""
+        return None if self._outbox is None else self._outbox.state()
+
     def start(self) -> None:
         """Begin connecting; returns at once, whether or not there is a broker."""
+        if self._outbox is not None:
+            self._outbox.start()
         self._connection.start()
 
     def stop(self, timeout_s: float = 2.0) -> bool:
@@ -124,6 +139,8 @@ class MqttPublisher(Traffic):
             self.set_node_state(NodeState.STOPPING)
         self._connection.stop(timeout_s)
         self._lane.shut(DropReason.SHUTDOWN)
+        if self._outbox is not None:
+            self._outbox.stop()
         return self._states.settled()
 
     def set_node_state(self, state: NodeState, reason: str | None = None) -> None:
@@ -144,12 +161,18 @@ class MqttPublisher(Traffic):
         )
 
     def put(self, detections: Detections, *, wait: bool) -> None:
-        """Publish detections, or drop and count them. `wait` waits for room, but never for a broker."""
+        """Publish detections, or drop and count them. `wait` waits for room, but never for a broker.
+
+        While what is to be kept on disk cannot be written, detections go out live: better than not at all.
+        """
         if self._info is None:
             raise PublishError("Detections came before `set_info` told what model they are of.")
         if not len(detections) and not self._section.publish_empty:
             return
-        if self._lane.put(detections, wait=wait):
+        if self._outbox is not None and self._outbox.writable:
+            topic, payload = self._detections_payload(detections)
+            self._outbox.put(detections.info.camera_id, topic, payload, wait=wait)
+        elif self._lane.put(detections, wait=wait):
             self._connection.wake()
 
     # What the connection asks, on its own thread.
@@ -165,26 +188,44 @@ class MqttPublisher(Traffic):
         """Tell the broker all states again, then go live."""
         self._states.resend_all()
         self._lane.open()
+        if self._outbox is not None:
+            self._outbox.connected()
 
     def disconnected(self) -> None:
         """Live detections are not kept."""
         self._lane.shut(DropReason.SHUTDOWN if self._stopping else DropReason.BROKER_ABSENT)
+        if self._outbox is not None:
+            self._outbox.disconnected()
 
-    def next_message(self) -> Message | None:
-        """States first, health when it is due, then detections; the last health counts all of them."""
-        state = self._states.take()
-        if state is not None:
+    def next_message(self, *, confirmable: bool) -> Message | None:
+        """States first, health when it is due, live detections, then what waits on disk.
+
+        The last health comes after all detections, and counts them.
+        """
+        if confirmable and (state := self._states.take()) is not None:
             return state
         now_s = time.monotonic()
         if now_s >= self._health_due_s and not (self._stopping and len(self._lane)):
             self._health_due_s = now_s + self._section.health_interval_s
             return self._health_message()
         detections = self._lane.take()
-        return None if detections is None else self._detections_message(detections)
+        if detections is not None:
+            return self._detections_message(detections)
+        return self._outbox.take() if confirmable and self._outbox is not None else None
 
     def confirmed(self, message: Message) -> None:
-        """The broker has a state."""
-        self._states.confirmed(message)
+        """The broker has a state, or a message of the outbox."""
+        if self._outbox is not None and isinstance(message, StoredMessage):
+            self._outbox.confirmed(message)
+        else:
+            self._states.confirmed(message)
+
+    def refused(self, message: Message, reason: str) -> None:
+        """The broker does not take it: states go on, what is kept on disk is tried again later."""
+        if self._outbox is not None and isinstance(message, StoredMessage):
+            self._outbox.refused(message, reason)
+        else:
+            self._states.confirmed(message)
 
     def drained(self) -> bool:
         """Whether nothing waits any more."""
@@ -203,6 +244,10 @@ class MqttPublisher(Traffic):
         return Message(topic, payloads.encode(payload), expiry_s=expiry_s)
 
     def _detections_message(self, detections: Detections) -> Message:
+        topic, payload = self._detections_payload(detections)
+        return Message(topic, payload, expiry_s=self._section.detections_expiry_s)
+
+    def _detections_payload(self, detections: Detections) -> tuple[str, bytes]:
         assert self._info is not None  # noqa: S101 - `put` refuses detections before it is set
         camera_id = detections.info.camera_id
         topic = self._topics.detections(camera_id)
@@ -213,7 +258,7 @@ class MqttPublisher(Traffic):
             self._observed.dropped_frames(camera_id),
         )
         self._published[camera_id] += 1
-        return Message(topic, payloads.encode(payload), expiry_s=self._section.detections_expiry_s)
+        return topic, payloads.encode(payload)
 
 
 class Stamper:

@@ -51,12 +51,19 @@ class Traffic:
     def disconnected(self) -> None:
         """It has ended, or could not be made."""
 
-    def next_message(self) -> Message | None:
-        """Return the next message to write, or None; `Connection.wake` says that there is one again."""
+    def next_message(self, *, confirmable: bool) -> Message | None:  # noqa: ARG002 - for those that have one
+        """Return the next message to write, or None; `Connection.wake` says that there is one again.
+
+        Args:
+            confirmable: Whether it may be of QoS 1: the broker says how many of those it takes unconfirmed.
+        """
         return None
 
     def confirmed(self, message: Message) -> None:
         """The broker has taken responsibility for a QoS 1 message."""
+
+    def refused(self, message: Message, reason: str) -> None:
+        """The broker has answered a QoS 1 message with a refusal; `reason` says which."""
 
     def received(self, message: Received) -> None:
         """A message of a subscription has come. What it raises is logged, and the connection goes on."""

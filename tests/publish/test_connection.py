@@ -254,7 +254,7 @@ class TestTraffic:
                 self.topics: list[str] = []
                 self.to_send = [Message("a", b"{}"), Message("b", b"{}")]
 
-            def next_message(self) -> Message | None:
+            def next_message(self, *, confirmable: bool) -> Message | None:
                 return self.to_send.pop(0) if self.to_send else None
 
             def received(self, message: Received) -> None:

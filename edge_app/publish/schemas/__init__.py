@@ -10,7 +10,7 @@ from typing import Any
 NAMES = (
     "edge.node_status/1.0",
     "edge.info/1.1",
-    "edge.health/1.0",
+    "edge.health/1.1",
     "edge.camera_status/1.0",
     "edge.detections/1.0",
 )

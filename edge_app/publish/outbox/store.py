@@ -1,0 +1,273 @@
+"""The file behind the outbox: an SQLite database in WAL mode, a row for each message.
+
+Format: table `messages`, in the order of `position`; `user_version` is the format's version. WAL with
+`synchronous = NORMAL` survives the death of the process, `FULL` the loss of power too
+(https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMAT = 1
+OVERHEAD_BYTES = 96
+"""What a row takes beside topic and payload, about."""
+BUSY_TIMEOUT_S = 2.0
+VICTIMS = 256
+"""Rows that are looked at together when the oldest must go."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+OLDEST = "FROM messages ORDER BY position LIMIT 1"
+
+SCHEMA = """
+CREATE TABLE messages (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    boot TEXT NOT NULL,
+    stored_s REAL NOT NULL,
+    stored_unix_s REAL NOT NULL
+) STRICT
+"""
+INSERT = (
+    "INSERT INTO messages (topic, camera, payload, bytes, boot, stored_s, stored_unix_s) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """A message that is not on disk yet. `camera` is whose drop it counts as."""
+
+    topic: str
+    camera: str
+    payload: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """What it counts as, of the bound."""
+        return len(self.topic) + len(self.payload) + OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A message on disk. `stored_s` is `boot_s()` of when it came there."""
+
+    position: int
+    topic: str
+    camera: str
+    payload: bytes
+    stored_s: float
+
+
+class UnusableStoreError(Exception):
+    """The file is no outbox of this version, or is damaged: it must be set aside."""
+
+
+def boot_s() -> float:
+    """Return the seconds since this machine was started, asleep or not: no clock that anybody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Return what tells this start of the machine from others; empty where Linux does not tell."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+class OutboxStore:
+    """The rows on disk. One thread writes; another may call `after` meanwhile.
+
+    Args:
+        path: The database file; its directory exists.
+        synced: Whether a commit waits until the disk has it.
+        clock_s: `boot_s`, or a test's.
+        unix_s: Unix time in seconds.
+
+    Raises:
+        UnusableStoreError: The file is not an outbox of this version, or is damaged.
+        sqlite3.OperationalError: It cannot be opened or written now.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synced: bool,
+        clock_s: Callable[[], float] = boot_s,
+        unix_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._clock_s, self._unix_s = clock_s, unix_s
+        self._boot = boot_id()
+        self.dropped_through = 0
+        """Up to this position nothing is left."""
+        self._writer = self._connect(synced=synced)
+        try:
+            # What is only deleted need not be waited for: should it come back, it is sent once more.
+            self._deleter = self._connect(synced=False)
+            self._reader = self._connect(synced=False)
+            with _damage():
+                self._prepare()
+                (self.count, self.size_bytes, self.last_position) = self._writer.execute(
+                    "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(position), 0) FROM messages"
+                ).fetchone()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, rows: Sequence[NewRow]) -> None:
+        """Commit rows, all or none. Raises sqlite3.Error."""
+        now_s, now_unix_s = self._clock_s(), self._unix_s()
+        values = [
+            (row.topic, row.camera, row.payload, row.size_bytes, self._boot, now_s, now_unix_s)
+            for row in rows
+        ]
+        with self._transaction(self._writer) as database:
+            database.executemany(INSERT, values)
+            (last_position,) = database.execute("SELECT max(position) FROM messages").fetchone()
+        self.last_position = last_position
+        self.count += len(rows)
+        self.size_bytes += sum(row.size_bytes for row in rows)
+
+    def delete(self, positions: Sequence[int]) -> None:
+        """Commit that rows are gone; those that are not there count as gone. Raises sqlite3.Error."""
+        for start in range(0, len(positions), VICTIMS):
+            chunk = positions[start : start + VICTIMS]
+            marks = ", ".join("?" * len(chunk))
+            with self._transaction(self._deleter) as database:
+                gone = database.execute(
+                    f"DELETE FROM messages WHERE position IN ({marks}) RETURNING bytes",  # noqa: S608 - question marks
+                    chunk,
+                ).fetchall()
+            self._forget(gone)
+
+    def drop_beyond(self, max_bytes: int) -> Counter[str]:
+        """Delete the oldest rows until no more than `max_bytes` are left; return how many, by camera."""
+        dropped: Counter[str] = Counter()
+        while self.size_bytes > max_bytes and self.count:
+            oldest = self._deleter.execute(
+                "SELECT position, bytes, camera FROM messages ORDER BY position LIMIT ?", (VICTIMS,)
+            ).fetchall()
+            surplus, last = self.size_bytes - max_bytes, 0
+            for position, size_bytes, _camera in oldest:
+                last, surplus = position, surplus - size_bytes
+                if surplus <= 0:
+                    break
+            dropped += self._drop_through(last)
+        return dropped
+
+    def drop_older(self, max_age_s: float) -> Counter[str]:
+        """Delete the rows that are older than that; return how many, by camera."""
+        cutoff_s = self._clock_s() - max_age_s
+        oldest = self._deleter.execute(f"SELECT stored_s {OLDEST}").fetchone()
+        if oldest is None or oldest[0] >= cutoff_s:
+            return Counter()
+        # They lie in the order of their time, so the search ends with the first that stays.
+        kept = self._deleter.execute(
+            "SELECT position FROM messages WHERE stored_s >= ? ORDER BY position LIMIT 1", (cutoff_s,)
+        ).fetchone()
+        return self._drop_through(self.last_position if kept is None else kept[0] - 1)
+
+    def after(self, position: int, limit: int) -> list[StoredRow]:
+        """Return the first rows behind a position, in order."""
+        rows = self._reader.execute(
+            "SELECT position, topic, camera, payload, stored_s FROM messages "
+            "WHERE position > ? ORDER BY position LIMIT ?",
+            (position, limit),
+        )
+        return [StoredRow(*row) for row in rows]
+
+    def oldest_s(self) -> float | None:
+        """Return the age of the oldest row in seconds; None if there is none."""
+        oldest = self._reader.execute(f"SELECT stored_s {OLDEST}").fetchone()
+        return None if oldest is None else max(0.0, self._clock_s() - oldest[0])
+
+    def close(self) -> None:
+        """Close the file. Never raises; idempotent."""
+        for name in ("_reader", "_deleter", "_writer"):
+            connection: sqlite3.Connection | None = getattr(self, name, None)
+            if connection is not None:
+                try:
+                    connection.close()
+                except sqlite3.Error:
+                    continue
+
+    def _connect(self, *, synced: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            with _damage():
+                connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self) -> None:
+        """Make the table in a new file; check an old one, and count the age of its rows from now on."""
+        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables and not version:
+            with self._transaction(self._writer) as database:
+                database.execute(SCHEMA)
+                database.execute(f"PRAGMA user_version = {FORMAT}")
+            return
+        if version != FORMAT:
+            raise UnusableStoreError(f"it has format {version}, this version writes {FORMAT}")
+        (verdict,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise UnusableStoreError(str(verdict))
+        # After a restart of the machine only the clock on the wall tells how long ago that was.
+        with self._transaction(self._writer) as database:
+            database.execute(
+                "UPDATE messages SET stored_s = ?1 - max(0, ?2 - stored_unix_s), boot = ?3 WHERE boot != ?3",
+                (self._clock_s(), self._unix_s(), self._boot),
+            )
+
+    def _drop_through(self, position: int) -> Counter[str]:
+        with self._transaction(self._deleter) as database:
+            gone = database.execute(
+                "DELETE FROM messages WHERE position <= ? RETURNING bytes, camera", (position,)
+            ).fetchall()
+        self._forget(gone)
+        self.dropped_through = position
+        return Counter(camera for _, camera in gone)
+
+    def _forget(self, gone: Sequence[tuple[int, ...]]) -> None:
+        self.count -= len(gone)
+        self.size_bytes -= sum(row[0] for row in gone)
+
+    @contextmanager
+    def _transaction(self, database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Tell a damaged file from one that cannot be used at the moment."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise UnusableStoreError(str(error)) from error

@@ -1,0 +1,349 @@
+"""The outbox between pipeline and connection: order, window, what is sent again, and what goes wrong."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_app.messages import DropReason
+from edge_app.publish.outbox import outbox as module
+from edge_app.publish.outbox.outbox import Outbox, OutboxBounds, StoredMessage
+from edge_app.publish.outbox.store import OVERHEAD_BYTES, OutboxStore
+from tests.brokers import until
+
+
+class Drops:
+    def __init__(self) -> None:
+        self.counts: Counter[DropReason] = Counter()
+
+    def dropped(self, camera_id: str, reason: DropReason, count: int = 1) -> None:
+        self.counts[reason] += count
+
+
+class Bench:
+    """Outboxes of one file, with what they tell."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "outbox" / "node.db"
+        self.drops = Drops()
+        self.problems: list[str | None] = []
+        self.now_s = 1000.0
+        self.woken = threading.Event()
+        self.opened: list[Outbox] = []
+
+    def open(self, **bounds: float) -> Outbox:
+        outbox = Outbox(
+            self.path,
+            OutboxBounds(**bounds),  # type: ignore[arg-type]
+            synced=False,
+            drops=self.drops,
+            wake=self.woken.set,
+            changed=self.problems.append,
+            clock_s=lambda: self.now_s,
+        )
+        outbox.start()
+        self.opened.append(outbox)
+        return outbox
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "TICK_S", 0.05)
+    made = Bench(tmp_path)
+    yield made
+    for outbox in made.opened:
+        outbox.stop()
+
+
+def put(outbox: Outbox, *numbers: int) -> None:
+    for number in numbers:
+        outbox.put("gate", f"topic/{number % 3}", b'{"replayed":false,"n":%d}' % number)
+
+
+def on_disk(outbox: Outbox, count: int) -> None:
+    until(lambda: outbox._store is not None and outbox._store.count == count, f"{count} messages on disk")
+
+
+def take(outbox: Outbox, count: int) -> list[StoredMessage]:
+    taken: list[StoredMessage] = []
+
+    def enough() -> bool:
+        message = outbox.take()
+        if message is not None:
+            taken.append(message)
+        return len(taken) == count
+
+    until(enough, f"{count} messages to send")
+    return taken
+
+
+def number_of(message: StoredMessage) -> int:
+    return int(message.payload.rpartition(b":")[2].rstrip(b"}"))
+
+
+def is_replayed(message: StoredMessage) -> bool:
+    return b'"replayed":true' in message.payload
+
+
+def test_messages_go_in_order_a_window_at_a_time_and_are_gone_when_confirmed(bench: Bench) -> None:
+    outbox = bench.open(window=4)
+    put(outbox, *range(10))
+    assert outbox.take() is None  # there is no connection
+    outbox.connected()
+    sent = take(outbox, 4)
+    assert [number_of(message) for message in sent] == [0, 1, 2, 3]
+    assert not any(is_replayed(message) for message in sent)
+    assert {message.qos for message in sent} == {1}
+    assert outbox.take() is None
+    outbox.confirmed(sent[1])
+    outbox.confirmed(sent[0])
+    assert [number_of(message) for message in take(outbox, 2)] == [4, 5]
+    on_disk(outbox, 8)
+    assert bench.woken.is_set()
+
+
+def test_a_new_connection_gets_what_was_not_confirmed_again_and_marked(bench: Bench) -> None:
+    outbox = bench.open(window=4)
+    put(outbox, *range(6))
+    outbox.connected()
+    first = take(outbox, 4)
+    outbox.confirmed(first[2])
+    outbox.disconnected()
+    assert outbox.take() is None
+    outbox.connected()
+    again = take(outbox, 4)
+    assert [(number_of(message), is_replayed(message)) for message in again] == [
+        (0, True),
+        (1, True),
+        (3, True),
+        (4, False),
+    ]
+    outbox.confirmed(first[0])  # of the connection before, by the same position: it has it
+    assert [number_of(message) for message in take(outbox, 1)] == [5]
+
+
+def test_another_process_goes_on_where_one_ended(bench: Bench) -> None:
+    outbox = bench.open()
+    put(outbox, *range(5))
+    outbox.connected()
+    for message in take(outbox, 5)[:2]:
+        outbox.confirmed(message)
+    on_disk(outbox, 3)
+    outbox.stop()
+    outbox = bench.open()
+    put(outbox, 5)
+    outbox.connected()
+    found = take(outbox, 4)
+    assert [(number_of(message), is_replayed(message)) for message in found] == [
+        (2, True),
+        (3, True),
+        (4, True),
+        (5, False),
+    ]
+    for message in found:
+        outbox.confirmed(message)
+    until(outbox.settled, "everything is confirmed")
+
+
+def test_what_waits_in_memory_is_written_at_the_end(bench: Bench) -> None:
+    outbox = bench.open()
+    put(outbox, *range(3000))
+    outbox.stop()
+    assert OutboxStore(bench.path, synced=False).count == 3000
+    assert not bench.drops.counts
+
+
+def test_what_waited_long_is_marked_as_replayed(bench: Bench) -> None:
+    outbox = bench.open()
+    put(outbox, 1)
+    on_disk(outbox, 1)
+    bench.now_s += 60
+    put(outbox, 2)
+    outbox.connected()
+    assert [is_replayed(message) for message in take(outbox, 2)] == [True, False]
+
+
+def test_only_the_mark_is_changed(bench: Bench) -> None:
+    outbox = bench.open()
+    outbox.put("gate", "t", rb'{"camera":"\"replayed\":false","replayed":false,"n":1}')
+    outbox.connected()
+    take(outbox, 1)
+    outbox.disconnected()
+    outbox.connected()
+    assert take(outbox, 1)[0].payload == rb'{"camera":"\"replayed\":false","replayed":true,"n":1}'
+
+
+def test_the_oldest_goes_when_it_is_full_and_is_counted(bench: Bench) -> None:
+    outbox = bench.open(max_bytes=50 * (25 + 7 + OVERHEAD_BYTES))
+    put(outbox, *range(10, 90))
+    until(lambda: bench.drops.counts[DropReason.OUTBOX_FULL] >= 30, "the oldest are dropped")
+    outbox.connected()
+    first = take(outbox, 1)[0]
+    assert number_of(first) == 10 + bench.drops.counts[DropReason.OUTBOX_FULL]
+
+
+def test_what_is_too_old_goes_and_is_counted(bench: Bench) -> None:
+    outbox = bench.open(max_age_s=100)
+    put(outbox, 1, 2)
+    on_disk(outbox, 2)
+    bench.now_s += 99
+    put(outbox, 3)
+    on_disk(outbox, 3)
+    bench.now_s += 2
+    until(lambda: bench.drops.counts[DropReason.OUTBOX_EXPIRED] == 2, "two are dropped")
+    outbox.connected()
+    assert number_of(take(outbox, 1)[0]) == 3
+
+
+def test_a_topic_that_is_refused_is_left_alone_for_a_while_and_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = bench.open()
+    put(outbox, 1, 2)
+    outbox.connected()
+    first, _ = take(outbox, 2)
+    monkeypatch.setattr(module, "REFUSED_PAUSE_S", 0.3)
+    outbox.refused(first, "not authorized")
+    assert outbox.problem == "the broker refuses topic topic/1: not authorized"
+    assert outbox.take() is None
+    again = take(outbox, 2)
+    assert [number_of(message) for message in again] == [1, 2]
+    for message in again:
+        outbox.confirmed(message)
+    until(lambda: outbox.settled() and outbox.problem is None, "all is well again")
+    assert bench.problems == ["the broker refuses topic topic/1: not authorized", None]
+
+
+@pytest.mark.parametrize("broken", [b"no database at all" * 500, b""])
+def test_a_file_that_is_no_outbox_is_set_aside_and_nothing_is_deleted(bench: Bench, broken: bytes) -> None:
+    bench.path.parent.mkdir()
+    bench.path.write_bytes(broken)
+    outbox = bench.open()
+    put(outbox, 1)
+    on_disk(outbox, 1)
+    kept = list(bench.path.parent.glob("node.db.damaged-*"))
+    assert [path.read_bytes() for path in kept] == ([broken] if broken else [])
+
+
+def test_a_file_that_breaks_while_it_is_used_is_set_aside(bench: Bench) -> None:
+    outbox = bench.open()
+    put(outbox, *range(500))
+    on_disk(outbox, 500)
+    assert outbox._store is not None
+    outbox._store._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bench.path.read_bytes()
+    bench.path.write_bytes(b"\0" * len(content))
+
+    def set_aside() -> bool:
+        put(outbox, 7)
+        return bool(list(bench.path.parent.glob("node.db.damaged-*")))
+
+    until(set_aside, "it is set aside")
+    outbox.connected()
+    until(lambda: outbox.problem is None, "it works again")
+    assert number_of(take(outbox, 1)[0]) == 7
+
+
+def failing(store: OutboxStore, name: str, error: Exception) -> Callable[[], None]:
+    """Let a call of the store fail until what is returned is called."""
+    broken = True
+    original = getattr(store, name)
+
+    def call(*arguments: object) -> object:
+        if broken:
+            raise error
+        return original(*arguments)
+
+    def mend() -> None:
+        nonlocal broken
+        broken = False
+
+    setattr(store, name, call)
+    return mend
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite3.OperationalError("database or disk is full"),
+        sqlite3.OperationalError("attempt to write a readonly database"),
+    ],
+)
+def test_a_full_disk_is_told_and_counted_and_things_go_on_when_there_is_room(
+    bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 20)
+    outbox = bench.open()
+    on_disk(outbox, 0)
+    assert outbox._store is not None
+    mend = failing(outbox._store, "append", error)
+    put(outbox, *range(50))
+    until(lambda: outbox.problem is not None, "the problem is told")
+    assert str(error) in str(outbox.problem)
+    put(outbox, *range(50, 100))
+    assert 70 <= bench.drops.counts[DropReason.OUTBOX_UNWRITABLE] <= 80
+    mend()
+    until(lambda: outbox.problem is None, "it works again")
+    dropped = bench.drops.counts[DropReason.OUTBOX_UNWRITABLE]
+    on_disk(outbox, 100 - dropped)
+    outbox.connected()
+    assert number_of(take(outbox, 16)[-1]) <= 99
+
+
+def test_rows_are_not_written_twice_when_what_follows_fails(bench: Bench) -> None:
+    outbox = bench.open()
+    on_disk(outbox, 0)
+    assert outbox._store is not None
+    mend = failing(outbox._store, "drop_beyond", sqlite3.OperationalError("database or disk is full"))
+    put(outbox, 1, 2)
+    until(lambda: outbox.problem is not None, "the problem is told")
+    mend()
+    until(lambda: outbox.problem is None, "it works again")
+    on_disk(outbox, 2)
+
+
+def test_a_fault_of_our_own_does_not_end_it(bench: Bench) -> None:
+    outbox = bench.open()
+    on_disk(outbox, 0)
+    assert outbox._store is not None
+    failing(outbox._store, "append", ZeroDivisionError("a bug"))
+    put(outbox, 1)
+    until(lambda: bool(bench.problems), "the problem is told")
+    until(lambda: outbox.problem is None, "a new store works")
+    on_disk(outbox, 1)
+
+
+def test_two_processes_cannot_share_a_file(bench: Bench) -> None:
+    first = bench.open()
+    on_disk(first, 0)
+    second = bench.open()
+    put(second, 1)
+    until(lambda: second.problem is not None, "the problem is told")
+    assert "another process uses it" in str(second.problem)
+    first.stop()
+    on_disk(second, 1)
+
+
+def test_a_directory_that_cannot_be_made_is_told(bench: Bench) -> None:
+    bench.path.parent.write_text("a file")
+    outbox = bench.open()
+    put(outbox, 1)
+    until(lambda: outbox.problem is not None, "the problem is told")
+    outbox.stop()
+    assert bench.drops.counts == {DropReason.OUTBOX_UNWRITABLE: 1}
+
+
+def test_its_state_is_told(bench: Bench) -> None:
+    outbox = bench.open()
+    put(outbox, 1, 2)
+    on_disk(outbox, 2)
+    bench.now_s += 7
+    state = outbox.state()
+    assert (state.messages, state.oldest_s, state.problem) == (2, 7, None)
+    assert state.size_bytes == 2 * (24 + 7 + OVERHEAD_BYTES)

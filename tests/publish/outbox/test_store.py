@@ -1,0 +1,138 @@
+"""The outbox's file: order, bounds, ages, and files that cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from edge_app.publish.outbox import store as module
+from edge_app.publish.outbox.store import OVERHEAD_BYTES, NewRow, OutboxStore, UnusableStoreError
+
+
+class Clocks:
+    def __init__(self) -> None:
+        self.boot_s, self.unix_s = 1000.0, 1.7e9
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+def open_store(path: Path, clocks: Clocks | None = None, *, synced: bool = False) -> OutboxStore:
+    if clocks is None:
+        return OutboxStore(path, synced=synced)
+    return OutboxStore(path, synced=synced, clock_s=lambda: clocks.boot_s, unix_s=lambda: clocks.unix_s)
+
+
+def rows(*numbers: int, camera: str = "gate", size: int = 4) -> list[NewRow]:
+    return [NewRow("t", camera, b"%0*d" % (size, number)) for number in numbers]
+
+
+def payloads(store: OutboxStore) -> list[int]:
+    return [int(row.payload) for row in store.after(0, 1000)]
+
+
+@pytest.mark.parametrize("synced", [False, True])
+def test_what_was_appended_is_there_after_opening_again(tmp_path: Path, synced: bool) -> None:
+    store = open_store(tmp_path / "o.db", synced=synced)
+    store.append(rows(1, 2))
+    store.append(rows(3))
+    store.delete([row.position for row in store.after(0, 1)])
+    store.close()
+    store.close()
+    store = open_store(tmp_path / "o.db", synced=synced)
+    assert payloads(store) == [2, 3]
+    assert (store.count, store.size_bytes) == (2, 2 * (5 + OVERHEAD_BYTES))
+    assert [row.position for row in store.after(2, 10)] == [3]
+    store.close()
+
+
+def test_positions_are_never_used_again(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "o.db")
+    store.append(rows(1, 2))
+    store.delete([1, 2, 77])
+    assert (store.count, store.size_bytes) == (0, 0)
+    store.close()
+    store = open_store(tmp_path / "o.db")
+    store.append(rows(3))
+    assert [row.position for row in store.after(0, 10)] == [3]
+    store.close()
+
+
+def test_the_oldest_go_when_there_are_too_many_bytes(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "o.db")
+    store.append(rows(*range(600), camera="a") + rows(*range(600, 1000), camera="b"))
+    one = 5 + OVERHEAD_BYTES
+    assert store.drop_beyond(1000 * one) == {}
+    assert store.drop_beyond(300 * one + one // 2) == {"a": 600, "b": 100}
+    assert payloads(store) == list(range(700, 1000))
+    assert store.size_bytes == 300 * one
+    store.close()
+
+
+def test_what_is_too_old_goes_whatever_the_clock_on_the_wall_does(tmp_path: Path, clocks: Clocks) -> None:
+    store = open_store(tmp_path / "o.db", clocks)
+    for number in range(5):
+        store.append(rows(number))
+        clocks.boot_s += 10
+        clocks.unix_s += 10 + (86400 if number % 2 else -86400)
+    assert store.oldest_s() == 50
+    assert store.drop_older(50) == {}
+    assert store.drop_older(25) == {"gate": 3}
+    assert payloads(store) == [3, 4]
+    assert store.drop_older(0) == {"gate": 2}
+    assert store.oldest_s() is None
+    store.close()
+
+
+def test_after_a_restart_of_the_machine_ages_go_on(
+    tmp_path: Path, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "boot_id", lambda: "first")
+    store = open_store(tmp_path / "o.db", clocks)
+    store.append(rows(1))
+    clocks.unix_s += 500
+    store.append(rows(2))
+    store.close()
+    clocks.unix_s, clocks.boot_s = clocks.unix_s + 100, 3.0
+    monkeypatch.setattr(module, "boot_id", lambda: "second")
+    store = open_store(tmp_path / "o.db", clocks)
+    assert store.oldest_s() == 600
+    assert store.drop_older(300) == {"gate": 1}
+    clocks.unix_s -= 86400  # stepped back since: never younger than new
+    store.close()
+    monkeypatch.setattr(module, "boot_id", lambda: "third")
+    store = open_store(tmp_path / "o.db", clocks)
+    assert store.oldest_s() == 0
+    store.close()
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "no database":
+        path.write_bytes(b"not a database at all, but long enough to be read as one" * 100)
+    elif how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "bits flipped":
+        middle = len(content) // 2
+        content[middle : middle + 512] = bytes(byte ^ 0xFF for byte in content[middle : middle + 512])
+        path.write_bytes(content)
+    else:
+        with sqlite3.connect(path) as database:
+            database.execute("PRAGMA user_version = 99")
+        database.close()
+
+
+@pytest.mark.parametrize("how", ["no database", "truncated", "bits flipped", "newer"])
+def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "o.db"
+    store = open_store(path)
+    for number in range(200):
+        store.append(rows(number, size=400))
+    store.close()
+    damage(path, how)
+    with pytest.raises(UnusableStoreError):
+        open_store(path)
