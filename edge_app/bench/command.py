@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from edge_app.bench import letterbox, model, nms, pipeline, publish, startup
+from edge_app.bench import letterbox, model, nms, outbox, pipeline, publish, startup
 from edge_app.bench.measure import BenchResult
 from edge_app.errors import ConfigError
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[Callable[[int | None], Sequence[BenchResult]], str]]
     ),
     "publish": (lambda rounds: [_run(publish.run, rounds)], "one detections message"),
     "startup": (lambda rounds: [_run(startup.run, rounds)], "edge-app --help"),
+    "outbox": (lambda rounds: [_run(outbox.run, rounds)], "messages kept on disk, and taken by Mosquitto"),
     "pipeline": (
         lambda rounds: [_run(pipeline.run, rounds)],
         "a 1080p file through the daemon; takes minutes",

@@ -20,15 +20,7 @@ LABELS = ("person", "bicycle", "car", "truck", "bus", "dog")
 
 def run(rounds: int = 3000, *, objects: int = 20) -> BenchResult:
     """Measure a message of `objects` objects, `rounds` times each way."""
-    random = np.random.default_rng(0)
-    corner = random.uniform(0, 600, (objects, 2))
-    info = FrameInfo("front", 7, time.monotonic_ns(), time.time_ns(), 1280, 720)
-    detections = Detections(
-        info,
-        np.hstack([corner, corner + 50]).astype(np.float32),
-        np.sort(random.uniform(0.25, 1, objects).astype(np.float32))[::-1].copy(),
-        random.integers(0, len(LABELS), objects).astype(np.int32),
-    )
+    detections = make_detections(objects)
     model = ModelInfo("demo", "0" * 64, LABELS, "onnxruntime", "fp32")
     new_id = UlidFactory()
 
@@ -42,3 +34,16 @@ def run(rounds: int = 3000, *, objects: int = 20) -> BenchResult:
         JSON: lambda: json.dumps(build()).encode(),
     }
     return measure(f"a detections message of {objects} objects", ways, rounds=rounds, references=[OURS])
+
+
+def make_detections(objects: int) -> Detections:
+    """Return the detections of a frame, `objects` of them."""
+    random = np.random.default_rng(0)
+    corner = random.uniform(0, 600, (objects, 2))
+    info = FrameInfo("front", 7, time.monotonic_ns(), time.time_ns(), 1280, 720)
+    return Detections(
+        info,
+        np.hstack([corner, corner + 50]).astype(np.float32),
+        np.sort(random.uniform(0.25, 1, objects).astype(np.float32))[::-1].copy(),
+        random.integers(0, len(LABELS), objects).astype(np.int32),
+    )

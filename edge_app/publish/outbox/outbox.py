@@ -154,14 +154,14 @@ class Outbox:
             waiting = len(self._waiting)
             waiting_bytes = sum(row.size_bytes for row in self._waiting)
             if store is None:
-                return OutboxState(waiting, waiting_bytes, None, self.problem)
+                return OutboxState(waiting, waiting, waiting_bytes, None, self.problem)
             count, size_bytes = store.count + waiting, store.size_bytes + waiting_bytes
         try:
             with self._reading:
                 oldest_s = store.oldest_s()
         except sqlite3.Error:
             oldest_s = None
-        return OutboxState(count, size_bytes, oldest_s, self.problem)
+        return OutboxState(count, waiting, size_bytes, oldest_s, self.problem)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Write what waits, and close the file. What could not be written in time is counted as dropped."""
