@@ -34,7 +34,7 @@ from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Model, Street
 from edge_app.publish.payloads import detections_payload, encode
-from edge_app.publish.publisher import Stamper
+from edge_app.publish.stamper import Stamper
 from edge_app.scene import StreetScene
 
 WARM_UP_S = 1.0

@@ -260,6 +260,17 @@ class DeliverySection(Section):
     detections: Literal["live", "durable"] = Field("live", description="Detections of every frame")
 
 
+class HomeAssistantSection(Section):
+    """Home Assistant finds the node and its cameras by itself."""
+
+    enabled: bool = Field(False, description="Whether it is told of them")
+    prefix: Name = Field("homeassistant", description="Its discovery prefix")
+    classes: tuple[str, ...] = Field(
+        (),
+        description="Labels that are counted; empty: all of up to 12, else people, vehicles, cats and dogs",
+    )
+
+
 class MqttSection(SecretReference):
     """The broker, and what is published."""
 
@@ -287,6 +298,9 @@ class MqttSection(SecretReference):
     )
     delivery: DeliverySection = Field(DeliverySection(), description="What must arrive, and what need not")
     outbox: OutboxSection = Field(OutboxSection(), description="Where waits what must arrive")
+    home_assistant: HomeAssistantSection = Field(
+        HomeAssistantSection(), description="Home Assistant finds node and cameras by itself"
+    )
     tls: TlsSection = Field(TlsSection(), description="Encryption towards the broker, for an mqtts:// URI")
 
 

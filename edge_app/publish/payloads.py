@@ -127,6 +127,11 @@ def detections_payload(
     }
 
 
+def counts_payload(stamp: Stamp, camera_id: str, counts: Mapping[str, int]) -> Payload:
+    """Build an `edge.counts/1.0` message."""
+    return _envelope("edge.counts/1.0", stamp) | {"camera": camera_id, "counts": dict(counts)}
+
+
 def node_status_payload(stamp: Stamp, state: NodeState, reason: str | None) -> Payload:
     """Build an `edge.node_status/1.0` message."""
     return {**_envelope("edge.node_status/1.0", stamp), "state": state.value, "reason": reason}

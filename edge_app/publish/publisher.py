@@ -13,19 +13,20 @@ from edge_app.config.models import MqttSection
 from edge_app.errors import PublishError
 from edge_app.interfaces import DropObserver
 from edge_app.messages import CameraStatus, Detections, DropReason, NodeState
-from edge_app.ops.clock import ClockSync
 from edge_app.publish import payloads
 from edge_app.publish.broker import BrokerOptions
 from edge_app.publish.connection import BrokerConnection
+from edge_app.publish.counts import CountWatch
+from edge_app.publish.home_assistant import BIRTH, Discovery
 from edge_app.publish.lane import DetectionsLane
 from edge_app.publish.outbox.make import make_outbox
 from edge_app.publish.outbox.outbox import Outbox, StoredMessage
 from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.payloads import HealthSnapshot, NodeInfo, Payload, Stamp
 from edge_app.publish.retained import RetainedStates
+from edge_app.publish.stamper import Stamper
 from edge_app.publish.topics import Topics
-from edge_app.publish.traffic import Message, Traffic
-from edge_app.publish.ulid import UlidFactory
+from edge_app.publish.traffic import Message, Received, Traffic
 
 
 class Observed(Protocol):
@@ -84,6 +85,10 @@ class MqttPublisher(Traffic):
         self._stopping = False
         options = BrokerOptions.from_section(section, node=node, password=password)
         self._connection = BrokerConnection(options, self, on_failure)
+        self._discovery = _discovery(section, self._topics)
+        if self._discovery is not None:
+            self.subscriptions = (self._discovery.birth_topic,)
+        self._counts: dict[str, CountWatch] = {}
         self._outbox: Outbox | None = None
         if section.delivery.detections == "durable":
             self._outbox = make_outbox(section.outbox, node, drops, self._connection.wake, outbox_trouble)
@@ -152,6 +157,11 @@ class MqttPublisher(Traffic):
         """Publish what runs here, the model of all detections from now on with it; kept by the broker."""
         self._info = info
         self._keep(self._topics.info, lambda stamp: payloads.info_payload(stamp, info))
+        if self._discovery is not None:
+            self._counts = {name: CountWatch(len(model.labels)) for name, model in info.models.items()}
+            for topic, payload in self._discovery.messages(info):
+                self._states.put(Message(topic, payloads.encode(payload), qos=1, retain=True))
+            self._connection.wake()
 
     def camera_changed(self, status: CameraStatus) -> None:
         """Publish a camera's state; kept by the broker."""
@@ -167,6 +177,8 @@ class MqttPublisher(Traffic):
         """
         if self._info is None:
             raise PublishError("Detections came before `set_info` told what model they are of.")
+        if self._discovery is not None:
+            self._count(detections, self._info)
         if not len(detections) and not self._section.publish_empty:
             return
         if self._outbox is not None and self._outbox.writable:
@@ -174,6 +186,18 @@ class MqttPublisher(Traffic):
             self._outbox.put(detections.info.camera_id, topic, payload, wait=wait)
         elif self._lane.put(detections, wait=wait):
             self._connection.wake()
+
+    def _count(self, detections: Detections, info: NodeInfo) -> None:
+        camera_id = detections.info.camera_id
+        counts = self._counts[camera_id].take(detections)
+        if counts is None:
+            return
+        labels = info.models[camera_id].labels
+        by_label = {labels[number]: int(counts[number]) for number in counts.nonzero()[0]}
+        self._keep(
+            self._topics.counts(camera_id),
+            lambda stamp: payloads.counts_payload(stamp, camera_id, by_label),
+        )
 
     # What the connection asks, on its own thread.
 
@@ -227,6 +251,13 @@ class MqttPublisher(Traffic):
         else:
             self._states.confirmed(message)
 
+    def received(self, message: Received) -> None:
+        """Home Assistant has started: it hears of everything again."""
+        if self._discovery is None or message.payload != BIRTH or self._info is None:
+            return
+        topics = [topic for topic, _ in self._discovery.messages(self._info)]
+        self._states.resend([*topics, *(self._topics.counts(name) for name in self._info.models)])
+
     def drained(self) -> bool:
         """Whether nothing waits any more."""
         return not len(self._lane) and self._health_due_s > 0 and self._states.settled()
@@ -261,35 +292,13 @@ class MqttPublisher(Traffic):
         return topic, payloads.encode(payload)
 
 
-class Stamper:
-    """Numbers messages by topic and gives each its id and time. Thread-safe."""
-
-    def __init__(self, node: str, boot: str) -> None:
-        self._node = node
-        self.boot = boot
-        self._new_id = UlidFactory()
-        self._clock = ClockSync()
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-
-    def next(self, topic: str) -> Stamp:
-        """Return the stamp of the next message of `topic`."""
-        with self._lock:
-            seq = self._counts[topic]
-            self._counts[topic] = seq + 1
-        return self._stamp(seq)
-
-    def unnumbered(self) -> Stamp:
-        """Return a stamp without a number, for the will."""
-        return self._stamp(None)
-
-    def _stamp(self, seq: int | None) -> Stamp:
-        return Stamp(
-            self._node,
-            self.boot,
-            self._new_id(),
-            seq,
-            time.monotonic_ns(),
-            time.time_ns(),
-            self._clock.synced(),
-        )
+def _discovery(section: MqttSection, topics: Topics) -> Discovery | None:
+    if not section.home_assistant.enabled:
+        return None
+    return Discovery(
+        section.home_assistant.prefix,
+        topics,
+        section.home_assistant.classes,
+        section.health_interval_s,
+        durable=section.delivery.detections == "durable",
+    )

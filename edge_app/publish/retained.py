@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 from edge_app.publish.traffic import Message
 
@@ -31,6 +32,11 @@ class RetainedStates:
         with self._lock:
             self._unsent = dict.fromkeys(self._newest)
             self._unconfirmed.clear()
+
+    def resend(self, topics: Iterable[str]) -> None:
+        """The states of these topics are wanted once more."""
+        with self._lock:
+            self._unsent |= {topic: None for topic in topics if topic in self._newest}
 
     def take(self) -> Message | None:
         """Return the next state to send, or None; it counts as unconfirmed from now on."""

@@ -19,6 +19,7 @@ class Kind(str, Enum):
     HEALTH = "health"
     CAMERA_STATUS = "camera status"
     DETECTIONS = "detections"
+    COUNTS = "counts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,10 @@ class Topics:
         """QoS 0, expiring: what was found in each frame of one camera."""
         return f"{self._camera(camera_id)}/detections"
 
+    def counts(self, camera_id: str) -> str:
+        """Retained, QoS 1: how many objects of each label one camera sees."""
+        return f"{self._camera(camera_id)}/counts"
+
     @property
     def _base(self) -> str:
         return f"{self.root}/{VERSION}/{self.node}"
@@ -92,7 +97,11 @@ def parse(topic: str, root: str) -> Address | None:
         ):
             return Address(node, Kind(leaf))
         case [found, version, node, "camera", camera_id, leaf] if (found, version) == (root, VERSION):
-            kind = {"status": Kind.CAMERA_STATUS, "detections": Kind.DETECTIONS}.get(leaf)
+            kind = {
+                "status": Kind.CAMERA_STATUS,
+                "detections": Kind.DETECTIONS,
+                "counts": Kind.COUNTS,
+            }.get(leaf)
             return None if kind is None else Address(node, kind, camera_id)
     return None
 

@@ -151,7 +151,7 @@ class Subscriber(Traffic):
             camera = self._camera(address.node, address.camera_id)
             if address.kind is Kind.DETECTIONS:
                 camera.take_detections(payload, received_at_ns, time.monotonic())
-            else:
+            elif address.kind is Kind.CAMERA_STATUS:
                 camera.take_status(payload)
             self._cameras[address.node, address.camera_id] = camera
             return

@@ -13,6 +13,7 @@ NAMES = (
     "edge.health/1.1",
     "edge.camera_status/1.0",
     "edge.detections/1.0",
+    "edge.counts/1.0",
 )
 
 
