@@ -60,6 +60,8 @@ class BrokerOptions:
     keepalive_s: int = 15
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 30.0
+    session_expiry_s: int = 0
+    """How long the broker keeps subscriptions, and what came for them, while we are away; 0: not at all."""
     tls: TlsSection = field(default_factory=TlsSection)
 
     @classmethod

@@ -114,7 +114,9 @@ class MqttSession:
         """
         address = self._options.address
         try:
-            self._client.connect(address.host, address.port, self._options.keepalive_s)
+            self._client.connect(
+                address.host, address.port, self._options.keepalive_s, **self._session_wanted()
+            )
             self._serve(on_connected)
         except (OSError, UnicodeError) as error:
             self._end = self._end or unreachable(error, address, CONNECT_TIMEOUT_S)
@@ -129,7 +131,7 @@ class MqttSession:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
-            clean_session=None if five else True,
+            clean_session=None if five else not options.session_expiry_s,
             protocol=paho.MQTTv5 if five else paho.MQTTv311,
             reconnect_on_failure=False,
         )
@@ -151,6 +153,14 @@ class MqttSession:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         return client
+
+    def _session_wanted(self) -> dict[str, Any]:
+        """Return how MQTT 5 is told to keep our session; 3.1.1 keeps it for as long as it likes."""
+        if self._version != "5" or not self._options.session_expiry_s:
+            return {}
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._options.session_expiry_s
+        return {"clean_start": False, "properties": properties}
 
     def _serve(self, on_connected: Callable[[], None]) -> None:
         client, deadline_s, announced = self._client, time.monotonic() + CONNACK_TIMEOUT_S, False
@@ -221,7 +231,8 @@ class MqttSession:
 
     def _subscribe(self) -> None:
         if self._traffic.subscriptions:
-            self._client.subscribe([(topic_filter, 0) for topic_filter in self._traffic.subscriptions])
+            qos = self._traffic.subscription_qos
+            self._client.subscribe([(topic_filter, qos) for topic_filter in self._traffic.subscriptions])
 
     def _say_goodbye(self) -> None:
         """Write DISCONNECT; with it the broker forgets our will."""

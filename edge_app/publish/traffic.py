@@ -39,7 +39,8 @@ class Traffic:
     """
 
     subscriptions: tuple[str, ...] = ()
-    """Topic filters, asked for (QoS 0) after each connect."""
+    """Topic filters, asked for after each connect."""
+    subscription_qos: int = 0
 
     def will(self) -> Message | None:
         """Return what the broker shall publish when the connection breaks."""

@@ -181,8 +181,8 @@ def test_when_it_starts_it_hears_everything_again(parts: Parts, mosquitto: Mosqu
     until(lambda: house.configs == before + 2, "both are told again")
 
 
-def test_without_it_nobody_is_told() -> None:
-    publisher = Parts().publisher("mqtt://127.0.0.1:1", Neighbours())
+def test_without_it_nobody_is_told(parts: Parts) -> None:
+    publisher = parts.publisher("mqtt://127.0.0.1:1", Neighbours())
     publisher.received(Received("homeassistant/status", b"online", False, 0))
     assert publisher.subscriptions == ()
 
