@@ -48,6 +48,10 @@ def run_evaluation(
     Raises:
         ConfigError, ModelError, DatasetError: What is wrong, explained.
     """
+    if images is not None and coco is None:
+        raise ConfigError(
+            "--images is of no use without --coco", hint="--coco names the annotations of these images."
+        )
     config = AppConfig() if config_path is None else load_config(config_path).config
     seed_range = parse_seeds(seeds)
     width, height = _size(size)

@@ -82,6 +82,7 @@ class MqttPublisher(Traffic):
         self._info: NodeInfo | None = None
         self._published: Counter[str] = Counter()
         self._health_due_s = 0.0
+        self._told_last_health = False
         self._stopping = False
         options = BrokerOptions.from_section(section, node=node, password=password)
         self._connection = BrokerConnection(options, self, on_failure)
@@ -139,7 +140,6 @@ class MqttPublisher(Traffic):
         Takes at most `timeout_s` plus a second; returns whether every state was confirmed.
         """
         self._stopping = True
-        self._health_due_s = 0.0  # the last counts
         if self._node_state is not NodeState.STOPPING:
             self.set_node_state(NodeState.STOPPING)
         self._connection.stop(timeout_s)
@@ -229,8 +229,11 @@ class MqttPublisher(Traffic):
         if confirmable and (state := self._states.take()) is not None:
             return state
         now_s = time.monotonic()
-        if now_s >= self._health_due_s and not (self._stopping and len(self._lane)):
+        stopping = self._stopping
+        last_due = not (self._told_last_health or len(self._lane))
+        if last_due if stopping else now_s >= self._health_due_s:
             self._health_due_s = now_s + self._section.health_interval_s
+            self._told_last_health = stopping
             return self._health_message()
         detections = self._lane.take()
         if detections is not None:
@@ -260,7 +263,8 @@ class MqttPublisher(Traffic):
 
     def drained(self) -> bool:
         """Whether nothing waits any more."""
-        return not len(self._lane) and self._health_due_s > 0 and self._states.settled()
+        healthy = self._told_last_health if self._stopping else self._health_due_s > 0
+        return not len(self._lane) and healthy and self._states.settled()
 
     def _keep(self, topic: str, build: Callable[[Stamp], Payload]) -> None:
         with self._states_lock:  # numbering and replacing must not be overtaken by another thread

@@ -6,6 +6,7 @@ import pytest
 
 from edge_app.errors import ConfigError
 from edge_app.evaluate.command import run_evaluation
+from tests.processes import edge_app_says
 
 pytest.importorskip("onnxruntime")
 
@@ -40,3 +41,9 @@ def test_the_shipped_model_is_evaluated(size: str, capsys: pytest.CaptureFixture
     run(size=size, json_output=True)
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["images"] == 1
+
+
+def test_images_without_annotations_are_refused() -> None:
+    done = edge_app_says("eval", "--images", "pictures")
+    assert done.returncode == 78
+    assert "--images is of no use without --coco" in done.stderr
