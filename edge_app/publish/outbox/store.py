@@ -112,6 +112,7 @@ class OutboxStore:
         self._boot = boot_id()
         self.dropped_through = 0
         """Up to this position nothing is left."""
+        path.touch(mode=0o600)  # what was seen is nobody else's business; SQLite's other files follow it
         self._writer = self._connect(synced=synced)
         try:
             # What is only deleted need not be waited for: should it come back, it is sent once more.

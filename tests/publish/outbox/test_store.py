@@ -50,6 +50,13 @@ def test_what_was_appended_is_there_after_opening_again(tmp_path: Path, synced: 
     store.close()
 
 
+def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "o.db")
+    store.append(rows(1))
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    store.close()
+
+
 def test_positions_are_never_used_again(tmp_path: Path) -> None:
     store = open_store(tmp_path / "o.db")
     store.append(rows(1, 2))
