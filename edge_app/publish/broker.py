@@ -152,7 +152,11 @@ class Backoff:
         self._since_s = self._clock()
 
     def wait_s(self) -> float:
-        """Return how long to wait before the next attempt, in seconds: half to all of the current step."""
+        """Return how long to wait before the next attempt, in seconds: half to all of the current step.
+
+        The longest step is never cut: two clients that throw each other out, or a password that is wrong,
+        then cost no more than one attempt in it. The steps before have scattered the clients.
+        """
         if self._since_s is not None:
             self.broken_soon += 1
             if self._clock() - self._since_s >= self._lasting_s:
@@ -160,4 +164,4 @@ class Backoff:
         self._since_s = None
         step_s = min(self._next_s, self._max_s)
         self._next_s = min(step_s * 2, self._max_s)
-        return step_s * (0.5 + 0.5 * self._jitter())
+        return step_s if step_s == self._max_s > self._min_s else step_s * (0.5 + 0.5 * self._jitter())

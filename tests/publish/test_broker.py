@@ -65,6 +65,10 @@ class TestBackoff:
         assert Backoff(1.0, 1.0, jitter=lambda: 0.0).wait_s() == 0.5
         assert 0.5 <= Backoff(1.0, 1.0).wait_s() <= 1.0
 
+    def test_the_longest_wait_is_never_cut(self) -> None:
+        backoff = Backoff(0.5, 4.0, jitter=lambda: 0.0)
+        assert [backoff.wait_s() for _ in range(6)] == [0.25, 0.5, 1.0, 4.0, 4.0, 4.0]
+
     def test_only_a_connection_that_lasted_starts_again(self) -> None:
         clock = Clock()
         backoff = Backoff(0.5, 30.0, lasting_s=10.0, clock=clock, jitter=lambda: 1.0)
