@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 STREET_STOP_S = 1.5
-PUBLISHER_STOP_S = 1.5
+PUBLISHER_STOP_S = 1.0
 """Together, with what else there is to do, less than the 5 s in which SIGTERM ends the daemon."""
 
 
@@ -183,7 +183,7 @@ class Application:
             notify("READY=1", "STATUS=running")
             street.run(stop, stop_timeout_s=STREET_STOP_S)
         finally:
-            for detector in detectors.values():
+            for detector in list(detectors.values()):  # a model that is still being opened may come yet
                 detector.backend.close()
 
     def _open_models(self, detectors: dict[str | None, Detector], stop: threading.Event) -> bool:
@@ -197,6 +197,9 @@ class Application:
                 if name is not None:
                     error.message = f"models.{name}: {error.message}"
                 raise
+            if stop.is_set():
+                detector.backend.close()
+                return False
             detectors[name] = detector
             self._frame_memory[name].model = detector.memory
         return True

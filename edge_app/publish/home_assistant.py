@@ -51,10 +51,10 @@ class Discovery:
 
     def messages(self, info: NodeInfo) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield topic and payload of each device: the node, then its cameras."""
-        node = self.topics.node
-        yield f"{self.prefix}/device/{_id(node)}/node/config", self._node(info)
+        node = f"{_id(self.topics.root)}-{_id(self.topics.node)}"
+        yield f"{self.prefix}/device/{node}/node/config", self._node(info)
         for camera_id, model in info.models.items():
-            topic = f"{self.prefix}/device/{_id(node)}/camera-{_id(camera_id)}/config"
+            topic = f"{self.prefix}/device/{node}/camera-{_id(camera_id)}/config"
             yield topic, self._camera(info, camera_id, model)
 
     def shown(self, model: ModelInfo) -> Sequence[str]:

@@ -137,15 +137,17 @@ class MqttPublisher(Traffic):
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Publish what waits and the state `stopping`, wait for the broker to confirm the states, disconnect.
 
-        Takes at most `timeout_s` plus a second; returns whether every state was confirmed.
+        Takes at most `timeout_s` plus a second and a half; returns whether every state was confirmed. What is
+        to be kept and could not be sent stays on disk.
         """
+        deadline_s = time.monotonic() + timeout_s
         self._stopping = True
         if self._node_state is not NodeState.STOPPING:
             self.set_node_state(NodeState.STOPPING)
         self._connection.stop(timeout_s)
         self._lane.shut(DropReason.SHUTDOWN)
         if self._outbox is not None:
-            self._outbox.stop()
+            self._outbox.stop(max(0.5, deadline_s - time.monotonic()))
         return self._states.settled()
 
     def set_node_state(self, state: NodeState, reason: str | None = None) -> None:
@@ -238,7 +240,10 @@ class MqttPublisher(Traffic):
         detections = self._lane.take()
         if detections is not None:
             return self._detections_message(detections)
-        return self._outbox.take() if confirmable and self._outbox is not None else None
+        kept = self._outbox.take() if confirmable and self._outbox is not None else None
+        if kept is not None:
+            self._published[kept.camera] += 1
+        return kept
 
     def confirmed(self, message: Message) -> None:
         """The broker has a state, or a message of the outbox."""
@@ -264,7 +269,8 @@ class MqttPublisher(Traffic):
     def drained(self) -> bool:
         """Whether nothing waits any more."""
         healthy = self._told_last_health if self._stopping else self._health_due_s > 0
-        return not len(self._lane) and healthy and self._states.settled()
+        kept = self._outbox is None or self._outbox.settled()
+        return not len(self._lane) and healthy and kept and self._states.settled()
 
     def _keep(self, topic: str, build: Callable[[Stamp], Payload]) -> None:
         with self._states_lock:  # numbering and replacing must not be overtaken by another thread
@@ -280,6 +286,7 @@ class MqttPublisher(Traffic):
 
     def _detections_message(self, detections: Detections) -> Message:
         topic, payload = self._detections_payload(detections)
+        self._published[detections.info.camera_id] += 1
         return Message(topic, payload, expiry_s=self._section.detections_expiry_s)
 
     def _detections_payload(self, detections: Detections) -> tuple[str, bytes]:
@@ -292,7 +299,6 @@ class MqttPublisher(Traffic):
             self._info.models[camera_id],
             self._observed.dropped_frames(camera_id),
         )
-        self._published[camera_id] += 1
         return topic, payloads.encode(payload)
 
 

@@ -66,7 +66,7 @@ class Topics:
         return f"{self._camera(camera_id)}/status"
 
     def detections(self, camera_id: str) -> str:
-        """QoS 0, expiring: what was found in each frame of one camera."""
+        """QoS 0 and expiring, or durable and QoS 1: what was found in each frame of one camera."""
         return f"{self._camera(camera_id)}/detections"
 
     def counts(self, camera_id: str) -> str:

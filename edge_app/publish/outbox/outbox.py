@@ -8,6 +8,7 @@ counts what was sent until its deletion is on disk: what comes twice after a cra
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -42,6 +43,8 @@ REFUSED_PAUSE_S = 30.0
 """How long a topic that the broker refuses is left alone."""
 LATE_S = 5.0
 """What is sent so long after it was stored is marked as replayed."""
+RESERVE_BYTES = 16 << 20
+"""So much room on the disk is left alone."""
 PASSING = ("full", "readonly", "locked")
 """Words of errors that need no new look at the file."""
 NOT_REPLAYED, REPLAYED = b'"replayed":false', b'"replayed":true'
@@ -66,15 +69,22 @@ class OutboxBounds:
 class StoredMessage(Message):
     """A message of the outbox on its way to the broker."""
 
+    camera: str = ""
     position: int = 0
     generation: int = 0
     """Which database it came from: after a damaged one was set aside, positions begin again."""
 
 
+def free_bytes(folder: Path) -> int:
+    """Return how much room is left there. Raises OSError."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
 class Outbox:
     """Keeps messages until the broker has confirmed them.
 
-    `put` may be called by any thread, never waits for the disk and never raises. `connected`, `disconnected`,
+    `put` may be called by any thread, and never raises. `connected`, `disconnected`,
     `take`, `confirmed` and `refused` are called by the connection's thread. A thread of its own writes.
 
     Args:
@@ -86,6 +96,7 @@ class Outbox:
         changed: Called when `problem` changes, with it.
         clock_s: See `OutboxStore`.
         unix_s: See `OutboxStore`.
+        free_bytes: How much room is left beside a file.
 
     Attributes:
         problem: Why messages are not kept or not taken, in words; None while all is well.
@@ -103,24 +114,36 @@ class Outbox:
         changed: Callable[[str | None], None] = lambda _: None,
         clock_s: Callable[[], float] = boot_s,
         unix_s: Callable[[], float] = time.time,
+        free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
         self._path, self._bounds, self._synced = path, bounds, synced
         self._drops, self._wake, self._changed = drops, wake, changed
-        self._clock_s, self._unix_s = clock_s, unix_s
+        self._clock_s, self._unix_s, self._free_bytes = clock_s, unix_s, free_bytes
         self._lock = threading.Condition()
         self._reading = threading.Lock()
         """Held while rows are read: the file is not closed meanwhile."""
         self._waiting: deque[NewRow] = deque()
+        self._writing: list[NewRow] = []
+        """Taken out of `_waiting`, and not on disk yet."""
+        self._stalled = False
+        self._closed = False
         self._done: list[int] = []
         self._store: OutboxStore | None = None
         self._generation = 0
         self._lock_file: int | None = None
+        self._read_error: sqlite3.Error | None = None
+        self._disk_problem: str | None = None
+        self._refused: tuple[int, str] | None = None
+        """Position and words of what the broker did not take."""
+        self._telling = threading.Lock()
         self._stopping = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
         # Of the connection's thread:
         self._connected = False
         self._ahead: deque[StoredRow] = deque()
         self._read_position = 0
+        self._epoch = 0
+        """Changes when what was read ahead is not to be used any more."""
         self._acknowledged: set[int] = set()
         """Confirmed, and perhaps among the rows read ahead."""
         self._sent: dict[int, StoredMessage] = {}
@@ -136,23 +159,30 @@ class Outbox:
 
     def put(self, camera_id: str, topic: str, payload: bytes, *, wait: bool = False) -> None:
         """Keep a message; `wait`: for room, but not for long. When there is none, the oldest goes."""
+        row = NewRow(topic, camera_id, payload, self._clock_s(), self._unix_s())
         victim: NewRow | None = None
         with self._lock:
-            if wait and not self._stopping:
-                self._lock.wait_for(lambda: len(self._waiting) < MOST_WAITING or self._stopping, STALL_S)
-            self._waiting.append(NewRow(topic, camera_id, payload))
-            if len(self._waiting) > MOST_WAITING:
-                victim = self._waiting.popleft()
+            if wait and not (self._stalled or self._closed):
+                self._stalled = not self._lock.wait_for(self._has_room, STALL_S)
+            if self._closed:
+                victim = row
+            else:
+                self._waiting.append(row)
+                if len(self._waiting) > MOST_WAITING:
+                    victim = self._waiting.popleft()
             self._lock.notify_all()
         if victim is not None:
             self._drops.dropped(victim.camera, DropReason.OUTBOX_UNWRITABLE)
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) < MOST_WAITING or self._closed
 
     def state(self) -> OutboxState:
         """Return what it holds now."""
         with self._lock:
             store = self._store
-            waiting = len(self._waiting)
-            waiting_bytes = sum(row.size_bytes for row in self._waiting)
+            waiting = len(self._waiting) + len(self._writing)
+            waiting_bytes = sum(row.size_bytes for row in (*self._waiting, *self._writing))
             if store is None:
                 return OutboxState(waiting, waiting, waiting_bytes, None, self.problem)
             count, size_bytes = store.count + waiting, store.size_bytes + waiting_bytes
@@ -166,12 +196,12 @@ class Outbox:
     def stop(self, timeout_s: float = 2.0) -> None:
         """Write what waits, and close the file. What could not be written in time is counted as dropped."""
         with self._lock:
-            self._stopping = True
+            self._stopping = self._closed = True
             self._lock.notify_all()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         with self._lock:
-            left = Counter(row.camera for row in self._waiting)
+            left = Counter(row.camera for row in (*self._writing, *self._waiting))
             self._waiting.clear()
         self._count(left, DropReason.OUTBOX_UNWRITABLE)
 
@@ -191,12 +221,12 @@ class Outbox:
         """Return the next message to send, or None."""
         self._read_ahead()
         with self._lock:
-            store = self._store
-            if store is None or not self._may_send():
+            if self._store is None or not self._may_send():
                 return None
             while self._ahead:
                 row = self._ahead.popleft()
-                if row.position > store.dropped_through and row.position not in self._acknowledged:
+                self._read_position = row.position
+                if row.position not in self._acknowledged and row.position not in self._sent:
                     return self._send(row)
             return None
 
@@ -207,22 +237,28 @@ class Outbox:
                 return
             self._done.append(message.position)
             self._acknowledged.add(message.position)
+            if self._refused is not None and self._refused[0] == message.position:
+                self._refused = None
             self._lock.notify_all()
+        self._tell()
 
     def refused(self, message: StoredMessage, reason: str) -> None:
-        """The broker does not take a message: it stays, and all wait a while, for the order's sake."""
+        """The broker does not take a message: it stays, and nothing new follows for a while."""
         with self._lock:
-            if message.generation != self._generation or message.position not in self._sent:
+            if message.generation != self._generation or self._sent.pop(message.position, None) is None:
                 return
             self._paused_until_s = time.monotonic() + REFUSED_PAUSE_S
-            self._rewind()
-        self._set_problem(f"the broker refuses topic {message.topic}: {reason}")
+            self._refused = (message.position, f"the broker refuses topic {message.topic}: {reason}")
+            self._look_again()
+        self._tell()
 
     def settled(self) -> bool:
-        """Whether nothing waits for the broker, or for the disk."""
+        """Whether nothing is left that the broker could take now."""
         with self._lock:
+            if not self.writable or self._refused is not None:
+                return True
             empty = self._store is None or self._store.count == 0
-            return empty and not self._waiting and not self._done
+            return empty and not (self._waiting or self._writing or self._done)
 
     def _may_send(self) -> bool:
         room = len(self._sent) + len(self._done) < self._bounds.window
@@ -230,18 +266,24 @@ class Outbox:
         return self._connected and room and not paused
 
     def _send(self, row: StoredRow) -> StoredMessage:
-        self._read_position = row.position
         late = row.position <= self._ever_sent or self._clock_s() - row.stored_s > LATE_S
         self._ever_sent = max(self._ever_sent, row.position)
         payload = row.payload.replace(NOT_REPLAYED, REPLAYED, 1) if late else row.payload
-        message = StoredMessage(row.topic, payload, qos=1, position=row.position, generation=self._generation)
+        message = StoredMessage(
+            row.topic,
+            payload,
+            qos=1,
+            camera=row.camera,
+            position=row.position,
+            generation=self._generation,
+        )
         self._sent[row.position] = message
         return message
 
     def _read_ahead(self) -> None:
         """Read the next rows, if there are any and they are wanted. `put` does not wait for it."""
         with self._lock:
-            store, generation, position = self._store, self._generation, self._read_position
+            store, epoch, position = self._store, self._epoch, self._read_position
             if store is None or self._ahead or not self._may_send() or store.last_position <= position:
                 return
             last_position = store.last_position
@@ -253,65 +295,86 @@ class Outbox:
         except sqlite3.ProgrammingError:  # it was closed in between
             return
         except sqlite3.Error as error:
-            self._fail(error)
+            with self._lock:  # only the thread that writes may close the file
+                self._read_error = error
+                self._lock.notify_all()
             return
         with self._lock:
-            if generation == self._generation and position == self._read_position:
+            if epoch == self._epoch:
                 self._ahead.extend(rows)
                 if not rows:
                     self._read_position = last_position
 
     def _rewind(self) -> None:
         """Begin again with the oldest row that is not confirmed. The lock is held."""
-        self._ahead.clear()
         self._sent.clear()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Read again from the beginning what is to be sent. The lock is held."""
+        self._ahead.clear()
         self._read_position = 0
+        self._epoch += 1
 
     # What follows runs on the outbox's own thread.
 
     def _write(self) -> None:
+        try:
+            self._write_until_stopped()
+        except Exception as error:
+            logger.exception("the outbox has ended")
+            self.writable = False
+            self._disk_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
+            with contextlib.suppress(Exception):
+                self._tell()
+        finally:
+            self._close()
+
+    def _write_until_stopped(self) -> None:
         looked_at_s = -TICK_S
         while True:
             with self._lock:
                 self._lock.wait_for(self._has_work, TICK_S)
-                rows = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                self._writing = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
                 done = self._done[:]
                 stopping = self._stopping
                 self._lock.notify_all()
             look = time.monotonic() - looked_at_s >= TICK_S
             looked_at_s = time.monotonic() if look else looked_at_s
-            worked = self._work(rows, done, look_at_ages=look)
+            worked = self._work(done, look_at_ages=look)
+            self._tell()
             if not worked:
                 with self._lock:
-                    self._waiting.extendleft(reversed(rows))
+                    self._waiting.extendleft(reversed(self._writing))
+                    self._writing = []
                     if not stopping:
                         self._lock.wait_for(lambda: self._stopping, RETRY_S)
             if stopping and (not worked or not self._waiting):
                 break
-        self._close()
 
     def _has_work(self) -> bool:
-        return bool(self._waiting or self._done or self._stopping)
+        return bool(self._waiting or self._done or self._stopping or self._read_error)
 
-    def _work(self, rows: list[NewRow], done: list[int], *, look_at_ages: bool) -> bool:
-        """Bring rows onto the disk and deleted ones off it; return whether that could be done.
-
-        Rows that are on disk are taken out of `rows`.
-        """
-        expired: Counter[str] = Counter()
-        busy = bool(rows or done)
+    def _work(self, done: list[int], *, look_at_ages: bool) -> bool:
+        """Bring `_writing` onto the disk and confirmed rows off it; return whether that could be done."""
+        busy = bool(self._writing or done)
         try:
+            if self._read_error is not None:
+                error, self._read_error = self._read_error, None
+                raise error
             store = self._store or self._open()
+            # First, and whatever the rest does: it makes room.
             if done and self._done:
                 store.delete(done)
                 with self._lock:
                     del self._done[: len(done)]
-            if rows:
-                store.append(rows)
-                rows.clear()
-            if look_at_ages:
-                expired = store.drop_older(self._bounds.max_age_s)
-            beyond = store.drop_beyond(self._bounds.max_bytes)
+            if self._writing:
+                self._require_room()
+                store.append(self._writing)
+                with self._lock:
+                    self._writing = []
+                    self._stalled = False
+            self._keep_bounds(store, look_at_ages=look_at_ages)
         except (sqlite3.Error, UnusableStoreError, OSError) as error:
             self._fail(error)
             return False
@@ -319,14 +382,32 @@ class Outbox:
             logger.exception("the outbox failed")
             self._fail(error)
             return False
-        self.writable = True
-        self._count(expired, DropReason.OUTBOX_EXPIRED)
-        self._count(beyond, DropReason.OUTBOX_FULL)
-        if time.monotonic() >= self._paused_until_s:
-            self._set_problem(None)
+        self.writable, self._disk_problem = True, None
         if busy:
             self._wake()
         return True
+
+    def _require_room(self) -> None:
+        """Leave room on the disk for what deletes rows: without, a full outbox could never be emptied."""
+        free = self._free_bytes(self._path.parent)
+        if free < RESERVE_BYTES:
+            raise sqlite3.OperationalError(
+                f"the disk is full: {free >> 20} MiB are free, {RESERVE_BYTES >> 20} are left alone"
+            )
+
+    def _keep_bounds(self, store: OutboxStore, *, look_at_ages: bool) -> None:
+        with self._lock:
+            # What is on its way, or confirmed, is not dropped.
+            above = max((*self._sent, *self._done), default=0)
+        beyond = store.drop_beyond(self._bounds.max_bytes, above=above)
+        expired = store.drop_older(self._bounds.max_age_s, above=above) if look_at_ages else Counter[str]()
+        if beyond or expired:
+            with self._lock:
+                self._look_again()
+                if self._refused is not None and self._refused[0] > above:
+                    self._refused = None
+        self._count(expired, DropReason.OUTBOX_EXPIRED)
+        self._count(beyond, DropReason.OUTBOX_FULL)
 
     def _open(self) -> OutboxStore:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -342,6 +423,7 @@ class Outbox:
             self._generation += 1
             self._done.clear()
             self._acknowledged.clear()
+            self._refused = None
             self._ever_sent = store.last_position
             self._rewind()
         if store.count:
@@ -371,7 +453,7 @@ class Outbox:
         passing = isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in PASSING)
         if not passing:
             self._close_store()
-        self._set_problem(f"outbox {self._path}: {_words(error)}")
+        self._disk_problem = f"outbox {self._path}: {_words(error)}"
 
     def _close_store(self) -> None:
         with self._lock:
@@ -386,15 +468,19 @@ class Outbox:
             os.close(self._lock_file)
             self._lock_file = None
 
-    def _set_problem(self, words: str | None) -> None:
-        if words == self.problem:
-            return
-        self.problem = words
-        if words is None:
-            logger.info("the outbox works again")
-        else:
-            logger.error("%s", words)
-        self._changed(words)
+    def _tell(self) -> None:
+        """Tell the problem, if it is another one than before. Called by both threads."""
+        with self._telling:
+            with self._lock:
+                words = self._disk_problem or (None if self._refused is None else self._refused[1])
+            if words == self.problem:
+                return
+            self.problem = words
+            if words is None:
+                logger.info("the outbox works again")
+            else:
+                logger.error("%s", words)
+            self._changed(words)
 
     def _count(self, dropped: Counter[str], reason: DropReason) -> None:
         for camera_id, count in dropped.items():
@@ -406,9 +492,12 @@ def _locked(path: Path) -> int:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(file)
         raise OSError(f"another process uses it ({path})") from None
+    except OSError:
+        os.close(file)
+        raise
     return file
 
 

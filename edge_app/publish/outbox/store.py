@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_app.ops.clock import kernel_clock_synced
+
 FORMAT = 1
 OVERHEAD_BYTES = 96
 """What a row takes beside topic and payload, about."""
@@ -34,22 +36,31 @@ CREATE TABLE messages (
     bytes INTEGER NOT NULL,
     boot TEXT NOT NULL,
     stored_s REAL NOT NULL,
-    stored_unix_s REAL NOT NULL
+    stored_unix_s REAL NOT NULL,
+    clock_synced INTEGER NOT NULL
 ) STRICT
 """
 INSERT = (
-    "INSERT INTO messages (topic, camera, payload, bytes, boot, stored_s, stored_unix_s) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO messages (topic, camera, payload, bytes, boot, stored_s, stored_unix_s, clock_synced) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A message that is not on disk yet. `camera` is whose drop it counts as."""
+    """A message that is not on disk yet.
+
+    Attributes:
+        camera: Whose drop it counts as.
+        made_s: `boot_s()` of when it was made; None: when it is stored.
+        made_unix_s: Unix time of the same.
+    """
 
     topic: str
     camera: str
     payload: bytes
+    made_s: float | None = None
+    made_unix_s: float | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -59,7 +70,7 @@ class NewRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A message on disk. `stored_s` is `boot_s()` of when it came there."""
+    """A message on disk. `stored_s` is `boot_s()` of when it was made."""
 
     position: int
     topic: str
@@ -86,13 +97,14 @@ def boot_id() -> str:
 
 
 class OutboxStore:
-    """The rows on disk. One thread writes; another may call `after` meanwhile.
+    """The rows on disk. One thread writes and closes; others may call `after` and `oldest_s` meanwhile.
 
     Args:
         path: The database file; its directory exists.
         synced: Whether a commit waits until the disk has it.
         clock_s: `boot_s`, or a test's.
         unix_s: Unix time in seconds.
+        clock_synced: Whether that is to be believed.
 
     Raises:
         UnusableStoreError: The file is not an outbox of this version, or is damaged.
@@ -106,12 +118,11 @@ class OutboxStore:
         synced: bool,
         clock_s: Callable[[], float] = boot_s,
         unix_s: Callable[[], float] = time.time,
+        clock_synced: Callable[[], bool] = kernel_clock_synced,
     ) -> None:
         self._path = path
-        self._clock_s, self._unix_s = clock_s, unix_s
+        self._clock_s, self._unix_s, self._clock_synced = clock_s, unix_s, clock_synced
         self._boot = boot_id()
-        self.dropped_through = 0
-        """Up to this position nothing is left."""
         path.touch(mode=0o600)  # what was seen is nobody else's business; SQLite's other files follow it
         self._writer = self._connect(synced=synced)
         try:
@@ -129,9 +140,14 @@ class OutboxStore:
 
     def append(self, rows: Sequence[NewRow]) -> None:
         """Commit rows, all or none. Raises sqlite3.Error."""
-        now_s, now_unix_s = self._clock_s(), self._unix_s()
+        now_s, now_unix_s, synced = self._clock_s(), self._unix_s(), int(self._clock_synced())
         values = [
-            (row.topic, row.camera, row.payload, row.size_bytes, self._boot, now_s, now_unix_s)
+            (
+                *(row.topic, row.camera, row.payload, row.size_bytes, self._boot),
+                now_s if row.made_s is None else row.made_s,
+                now_unix_s if row.made_unix_s is None else row.made_unix_s,
+                synced,
+            )
             for row in rows
         ]
         with self._transaction(self._writer) as database:
@@ -153,23 +169,29 @@ class OutboxStore:
                 ).fetchall()
             self._forget(gone)
 
-    def drop_beyond(self, max_bytes: int) -> Counter[str]:
-        """Delete the oldest rows until no more than `max_bytes` are left; return how many, by camera."""
+    def drop_beyond(self, max_bytes: int, *, above: int = 0) -> Counter[str]:
+        """Delete the oldest rows until no more than `max_bytes` are left; return how many, by camera.
+
+        Rows up to position `above` stay: they are on their way.
+        """
         dropped: Counter[str] = Counter()
         while self.size_bytes > max_bytes and self.count:
             oldest = self._deleter.execute(
-                "SELECT position, bytes, camera FROM messages ORDER BY position LIMIT ?", (VICTIMS,)
+                "SELECT position, bytes, camera FROM messages WHERE position > ? ORDER BY position LIMIT ?",
+                (above, VICTIMS),
             ).fetchall()
+            if not oldest:
+                break
             surplus, last = self.size_bytes - max_bytes, 0
             for position, size_bytes, _camera in oldest:
                 last, surplus = position, surplus - size_bytes
                 if surplus <= 0:
                     break
-            dropped += self._drop_through(last)
+            dropped += self._drop(above, last)
         return dropped
 
-    def drop_older(self, max_age_s: float) -> Counter[str]:
-        """Delete the rows that are older than that; return how many, by camera."""
+    def drop_older(self, max_age_s: float, *, above: int = 0) -> Counter[str]:
+        """Delete the rows that are older than that; return how many, by camera. `above` as before."""
         cutoff_s = self._clock_s() - max_age_s
         oldest = self._deleter.execute(f"SELECT stored_s {OLDEST}").fetchone()
         if oldest is None or oldest[0] >= cutoff_s:
@@ -178,7 +200,7 @@ class OutboxStore:
         kept = self._deleter.execute(
             "SELECT position FROM messages WHERE stored_s >= ? ORDER BY position LIMIT 1", (cutoff_s,)
         ).fetchone()
-        return self._drop_through(self.last_position if kept is None else kept[0] - 1)
+        return self._drop(above, self.last_position if kept is None else kept[0] - 1)
 
     def after(self, position: int, limit: int) -> list[StoredRow]:
         """Return the first rows behind a position, in order."""
@@ -231,20 +253,22 @@ class OutboxStore:
         (verdict,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise UnusableStoreError(str(verdict))
-        # After a restart of the machine only the clock on the wall tells how long ago that was.
+        # After a restart of the machine only the clock on the wall tells how long ago that was, if it was
+        # right both times: a machine without a battery begins in 1970, and nothing must be lost for that.
         with self._transaction(self._writer) as database:
             database.execute(
-                "UPDATE messages SET stored_s = ?1 - max(0, ?2 - stored_unix_s), boot = ?3 WHERE boot != ?3",
-                (self._clock_s(), self._unix_s(), self._boot),
+                "UPDATE messages SET boot = ?3, stored_s = ?1 - "
+                "CASE WHEN ?4 AND clock_synced THEN max(0, ?2 - stored_unix_s) ELSE 0 END WHERE boot != ?3",
+                (self._clock_s(), self._unix_s(), self._boot, int(self._clock_synced())),
             )
 
-    def _drop_through(self, position: int) -> Counter[str]:
+    def _drop(self, above: int, through: int) -> Counter[str]:
         with self._transaction(self._deleter) as database:
             gone = database.execute(
-                "DELETE FROM messages WHERE position <= ? RETURNING bytes, camera", (position,)
+                "DELETE FROM messages WHERE position > ? AND position <= ? RETURNING bytes, camera",
+                (above, through),
             ).fetchall()
         self._forget(gone)
-        self.dropped_through = position
         return Counter(camera for _, camera in gone)
 
     def _forget(self, gone: Sequence[tuple[int, ...]]) -> None:

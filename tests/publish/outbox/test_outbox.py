@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -207,15 +208,16 @@ def test_a_topic_that_is_refused_is_left_alone_for_a_while_and_kept(
     outbox = bench.open()
     put(outbox, 1, 2)
     outbox.connected()
-    first, _ = take(outbox, 2)
+    first, second = take(outbox, 2)
     monkeypatch.setattr(module, "REFUSED_PAUSE_S", 0.3)
     outbox.refused(first, "not authorized")
     assert outbox.problem == "the broker refuses topic topic/1: not authorized"
     assert outbox.take() is None
-    again = take(outbox, 2)
-    assert [number_of(message) for message in again] == [1, 2]
-    for message in again:
-        outbox.confirmed(message)
+    outbox.confirmed(second)  # of another topic: it is not sent again
+    (again,) = take(outbox, 1)
+    assert (number_of(again), is_replayed(again)) == (1, True)
+    assert outbox.problem == "the broker refuses topic topic/1: not authorized"
+    outbox.confirmed(again)
     until(lambda: outbox.settled() and outbox.problem is None, "all is well again")
     assert bench.problems == ["the broker refuses topic topic/1: not authorized", None]
 
@@ -294,6 +296,76 @@ def test_a_full_disk_is_told_and_counted_and_things_go_on_when_there_is_room(
     on_disk(outbox, 100 - dropped)
     outbox.connected()
     assert number_of(take(outbox, 16)[-1]) <= 99
+
+
+def test_a_file_that_cannot_be_read_is_opened_anew_by_the_thread_that_writes(bench: Bench) -> None:
+    outbox = bench.open()
+    put(outbox, 1, 2)
+    on_disk(outbox, 2)
+    store = outbox._store
+    assert store is not None
+    failing(store, "after", sqlite3.DatabaseError("database disk image is malformed"))
+    outbox.connected()
+    assert outbox.take() is None
+    until(lambda: outbox._store is not None and outbox._store is not store, "it is opened anew")
+    assert [number_of(message) for message in take(outbox, 2)] == [1, 2]
+
+
+def test_room_on_the_disk_is_left_for_what_deletes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = bench.open()
+    put(outbox, 1, 2)
+    on_disk(outbox, 2)
+    free = [0]
+    monkeypatch.setattr(outbox, "_free_bytes", lambda _: free[0])
+    put(outbox, 3)
+    until(lambda: outbox.problem is not None, "the problem is told")
+    assert "the disk is full: 0 MiB are free" in str(outbox.problem)
+    assert not outbox.writable
+    outbox.connected()
+    for message in take(outbox, 2):
+        outbox.confirmed(message)
+    on_disk(outbox, 0)  # it drains all the same
+    free[0] = 1 << 30
+    until(lambda: outbox.writable and outbox.problem is None, "it works again")
+    assert [number_of(message) for message in take(outbox, 1)] == [3]
+
+
+def test_a_disk_that_hangs_holds_up_a_producer_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 5)
+    monkeypatch.setattr(module, "STALL_S", 0.2)
+    outbox = bench.open()
+    on_disk(outbox, 0)
+    assert outbox._store is not None
+    goes_on = threading.Event()
+    original = outbox._store.append
+    monkeypatch.setattr(outbox._store, "append", lambda rows: (goes_on.wait(20), original(rows)))
+    began_s = time.monotonic()
+    for number in range(60):
+        outbox.put("gate", "t", b"%d" % number, wait=True)
+    assert time.monotonic() - began_s < 5  # and not 0.2 s for each
+    goes_on.set()
+    dropped = bench.drops.counts[DropReason.OUTBOX_UNWRITABLE]
+    on_disk(outbox, 60 - dropped)
+
+
+def test_what_is_put_after_the_end_is_counted(bench: Bench) -> None:
+    outbox = bench.open()
+    outbox.stop()
+    put(outbox, 1)
+    assert bench.drops.counts == {DropReason.OUTBOX_UNWRITABLE: 1}
+
+
+def test_what_is_on_its_way_is_not_counted_as_dropped(bench: Bench) -> None:
+    outbox = bench.open(max_bytes=20 * (24 + 7 + OVERHEAD_BYTES), window=4)
+    put(outbox, *range(1, 6))
+    on_disk(outbox, 5)
+    outbox.connected()
+    sent = take(outbox, 4)
+    put(outbox, *range(6, 10), *range(6, 10), *range(6, 10), *range(6, 10), *range(6, 10))
+    until(lambda: bench.drops.counts[DropReason.OUTBOX_FULL] == 5, "the oldest that wait are dropped")
+    for message in sent:
+        outbox.confirmed(message)
+    on_disk(outbox, 16)
 
 
 def test_rows_are_not_written_twice_when_what_follows_fails(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from edge_app.publish.outbox.store import OVERHEAD_BYTES, NewRow, OutboxStore, U
 
 class Clocks:
     def __init__(self) -> None:
-        self.boot_s, self.unix_s = 1000.0, 1.7e9
+        self.boot_s, self.unix_s, self.synced = 1000.0, 1.7e9, True
 
 
 @pytest.fixture
@@ -24,7 +24,13 @@ def clocks() -> Clocks:
 def open_store(path: Path, clocks: Clocks | None = None, *, synced: bool = False) -> OutboxStore:
     if clocks is None:
         return OutboxStore(path, synced=synced)
-    return OutboxStore(path, synced=synced, clock_s=lambda: clocks.boot_s, unix_s=lambda: clocks.unix_s)
+    return OutboxStore(
+        path,
+        synced=synced,
+        clock_s=lambda: clocks.boot_s,
+        unix_s=lambda: clocks.unix_s,
+        clock_synced=lambda: clocks.synced,
+    )
 
 
 def rows(*numbers: int, camera: str = "gate", size: int = 4) -> list[NewRow]:
@@ -114,6 +120,33 @@ def test_after_a_restart_of_the_machine_ages_go_on(
     monkeypatch.setattr(module, "boot_id", lambda: "third")
     store = open_store(tmp_path / "o.db", clocks)
     assert store.oldest_s() == 0
+    store.close()
+
+
+def test_a_clock_that_was_not_set_loses_nothing(
+    tmp_path: Path, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "boot_id", lambda: "first")
+    clocks.unix_s, clocks.synced = 100.0, False  # no battery, no network: 1970
+    store = open_store(tmp_path / "o.db", clocks)
+    store.append(rows(1))
+    store.close()
+    clocks.unix_s, clocks.synced = 1.8e9, True
+    monkeypatch.setattr(module, "boot_id", lambda: "second")
+    store = open_store(tmp_path / "o.db", clocks)
+    assert store.drop_older(86400) == {}
+    assert payloads(store) == [1]
+    store.close()
+
+
+def test_what_is_on_its_way_is_not_dropped(tmp_path: Path, clocks: Clocks) -> None:
+    store = open_store(tmp_path / "o.db", clocks)
+    store.append(rows(1, 2, 3, 4))
+    clocks.boot_s += 100
+    assert store.drop_beyond(OVERHEAD_BYTES, above=2) == {"gate": 2}
+    assert store.drop_older(50, above=1) == {"gate": 1}
+    assert payloads(store) == [1]
+    assert store.drop_beyond(0, above=1) == {}
     store.close()
 
 
