@@ -19,7 +19,7 @@ OnFailure = Callable[[str, BaseException], None]
 
 
 class Stage(threading.Thread):
-    """Runs `body` until it returns or its channel closes; anything else it raises is a failure.
+    """Runs `body` until it returns or raises ChannelClosed; anything else it raises is a failure.
 
     A daemon thread: a stage that hangs in a driver must not keep the process from ending.
     """
