@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -75,12 +76,6 @@ class StoredMessage(Message):
     """Which database it came from: after a damaged one was set aside, positions begin again."""
 
 
-def free_bytes(folder: Path) -> int:
-    """Return how much room is left there. Raises OSError."""
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
 class Outbox:
     """Keeps messages until the broker has confirmed them.
 
@@ -96,7 +91,6 @@ class Outbox:
         changed: Called when `problem` changes, with it.
         clock_s: See `OutboxStore`.
         unix_s: See `OutboxStore`.
-        free_bytes: How much room is left beside a file.
 
     Attributes:
         problem: Why messages are not kept or not taken, in words; None while all is well.
@@ -114,11 +108,10 @@ class Outbox:
         changed: Callable[[str | None], None] = lambda _: None,
         clock_s: Callable[[], float] = boot_s,
         unix_s: Callable[[], float] = time.time,
-        free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
         self._path, self._bounds, self._synced = path, bounds, synced
         self._drops, self._wake, self._changed = drops, wake, changed
-        self._clock_s, self._unix_s, self._free_bytes = clock_s, unix_s, free_bytes
+        self._clock_s, self._unix_s = clock_s, unix_s
         self._lock = threading.Condition()
         self._reading = threading.Lock()
         """Held while rows are read: the file is not closed meanwhile."""
@@ -126,7 +119,6 @@ class Outbox:
         self._writing: list[NewRow] = []
         """Taken out of `_waiting`, and not on disk yet."""
         self._stalled = False
-        self._closed = False
         self._done: list[int] = []
         self._store: OutboxStore | None = None
         self._generation = 0
@@ -162,9 +154,9 @@ class Outbox:
         row = NewRow(topic, camera_id, payload, self._clock_s(), self._unix_s())
         victim: NewRow | None = None
         with self._lock:
-            if wait and not (self._stalled or self._closed):
+            if wait and not (self._stalled or self._stopping):
                 self._stalled = not self._lock.wait_for(self._has_room, STALL_S)
-            if self._closed:
+            if self._stopping:
                 victim = row
             else:
                 self._waiting.append(row)
@@ -175,7 +167,7 @@ class Outbox:
             self._drops.dropped(victim.camera, DropReason.OUTBOX_UNWRITABLE)
 
     def _has_room(self) -> bool:
-        return len(self._waiting) < MOST_WAITING or self._closed
+        return len(self._waiting) < MOST_WAITING or self._stopping
 
     def state(self) -> OutboxState:
         """Return what it holds now."""
@@ -196,7 +188,7 @@ class Outbox:
     def stop(self, timeout_s: float = 2.0) -> None:
         """Write what waits, and close the file. What could not be written in time is counted as dropped."""
         with self._lock:
-            self._stopping = self._closed = True
+            self._stopping = True
             self._lock.notify_all()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
@@ -237,10 +229,12 @@ class Outbox:
                 return
             self._done.append(message.position)
             self._acknowledged.add(message.position)
-            if self._refused is not None and self._refused[0] == message.position:
+            taken_at_last = self._refused is not None and self._refused[0] == message.position
+            if taken_at_last:
                 self._refused = None
             self._lock.notify_all()
-        self._tell()
+        if taken_at_last:
+            self._tell()
 
     def refused(self, message: StoredMessage, reason: str) -> None:
         """The broker does not take a message: it stays, and nothing new follows for a while."""
@@ -262,8 +256,7 @@ class Outbox:
 
     def _may_send(self) -> bool:
         room = len(self._sent) + len(self._done) < self._bounds.window
-        paused = self._paused_until_s and time.monotonic() < self._paused_until_s
-        return self._connected and room and not paused
+        return self._connected and room and time.monotonic() >= self._paused_until_s
 
     def _send(self, row: StoredRow) -> StoredMessage:
         late = row.position <= self._ever_sent or self._clock_s() - row.stored_s > LATE_S
@@ -389,7 +382,7 @@ class Outbox:
 
     def _require_room(self) -> None:
         """Leave room on the disk for what deletes rows: without, a full outbox could never be emptied."""
-        free = self._free_bytes(self._path.parent)
+        free = shutil.disk_usage(self._path.parent).free
         if free < RESERVE_BYTES:
             raise sqlite3.OperationalError(
                 f"the disk is full: {free >> 20} MiB are free, {RESERVE_BYTES >> 20} are left alone"

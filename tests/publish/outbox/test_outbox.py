@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -316,7 +317,7 @@ def test_room_on_the_disk_is_left_for_what_deletes(bench: Bench, monkeypatch: py
     put(outbox, 1, 2)
     on_disk(outbox, 2)
     free = [0]
-    monkeypatch.setattr(outbox, "_free_bytes", lambda _: free[0])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
     put(outbox, 3)
     until(lambda: outbox.problem is not None, "the problem is told")
     assert "the disk is full: 0 MiB are free" in str(outbox.problem)
