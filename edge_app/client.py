@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,7 @@ from edge_app.publish.broker import BrokerAddress, BrokerOptions
 from edge_app.publish.connection import BrokerConnection
 from edge_app.publish.topics import Kind, everything, parse
 from edge_app.publish.traffic import Received, Traffic
+from edge_app.watch.followed import SequenceCheck
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Subscriber(Traffic):
         self._root = root
         self._waiting: queue.Queue[NodeMessage] = queue.Queue(MOST_WAITING)
         self._ids: OrderedDict[str, None] = OrderedDict()
-        self._next_seq: dict[tuple[str, str], int] = {}
+        self._sequences: defaultdict[tuple[str, str], SequenceCheck] = defaultdict(SequenceCheck)
         self._closed = threading.Event()
         self._failure: BaseException | None = None
         options = BrokerOptions(
@@ -207,9 +208,10 @@ class Subscriber(Traffic):
 
     def _missed(self, topic: str, boot: str, seq: int) -> int:
         """Return how many numbers of a topic were left out; what comes out of order was not lost."""
-        expected = self._next_seq.get((topic, boot), seq)
-        self._next_seq[topic, boot] = max(expected, seq + 1)
-        return max(0, seq - expected)
+        sequence = self._sequences[topic, boot]
+        before = sequence.missing
+        sequence.see(boot, seq)
+        return sequence.missing - before
 
     def _failed(self, error: BaseException) -> None:
         self._failure = error
