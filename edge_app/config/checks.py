@@ -48,9 +48,10 @@ def cross_check(config: AppConfig, base: Path) -> Iterator[Finding]:
     for name in (None, *config.models):
         where: KeyPath = () if name is None else ("models", name)
         of_model = config_of_model(config, name)
-        yield from _check_model(of_model.model, base, (*where, "model") if name is None else where)
+        model_path = ("model",) if name is None else where
+        yield from _check_model(of_model.model, base, model_path)
         yield from _check_engine(of_model, where)
-        yield from _check_classes(of_model, where)
+        yield from _check_classes(of_model, where, (*model_path, "labels"))
     yield from _check_passwords(config.camera_defaults, ("camera_defaults",))
     yield from _check_backoff(config.camera_defaults, ("camera_defaults",))
     yield from _check_choice(config.camera_defaults, config, ("camera_defaults", "model"))
@@ -124,7 +125,7 @@ def _check_file(text: str, path: KeyPath, base: Path, hint: str) -> Iterator[Fin
         yield Finding(path, f"the file {shorten(text)} cannot be looked at: {error.strerror}", hint)
 
 
-def _check_classes(config: AppConfig, where: KeyPath) -> Iterator[Finding]:
+def _check_classes(config: AppConfig, where: KeyPath, labels_path: KeyPath) -> Iterator[Finding]:
     labels = config.model.labels
     if not isinstance(labels, tuple):
         return
@@ -133,7 +134,6 @@ def _check_classes(config: AppConfig, where: KeyPath) -> Iterator[Finding]:
         ((*where, "postprocess", "class_confidence", label), label) for label in post.class_confidence
     ]
     wanted += [((*where, "postprocess", "classes", index), label) for index, label in enumerate(post.classes)]
-    labels_path = (*where, "labels") if where else ("model", "labels")
     for path, label in wanted:
         if label not in labels:
             close = difflib.get_close_matches(label, labels, 1)

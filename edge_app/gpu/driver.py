@@ -11,6 +11,8 @@ from typing import Any
 
 from edge_app.errors import BackendError
 
+LIBRARY = "libcuda.so.1"
+"""The driver's own library."""
 L4T_RELEASE = Path("/etc/nv_tegra_release")
 """Exists on a Jetson only."""
 
@@ -30,7 +32,7 @@ def platform_name(l4t_release: Path = L4T_RELEASE) -> str:
     return "jetson" if l4t_release.exists() else "x86"
 
 
-def count_gpus(library: str = "libcuda.so.1") -> int:
+def count_gpus(library: str = LIBRARY) -> int:
     """Return how many NVIDIA GPUs the driver offers; 0 where there is no driver.
 
     Raises:

@@ -12,9 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from edge_app.errors import BackendError
-from edge_app.gpu.driver import CUDA_SUCCESS
-
-LIBRARY = "libcuda.so.1"
+from edge_app.gpu.driver import CUDA_SUCCESS, LIBRARY
 
 
 @lru_cache(maxsize=1)
