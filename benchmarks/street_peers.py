@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import statistics
 import sys
 import time
@@ -39,13 +37,12 @@ from edge_app.app.detector import open_detector
 from edge_app.app.model import describe
 from edge_app.bench.measure import environment
 from edge_app.bench.memory_camera import BUFFERS
-from edge_app.bench.street import Load, measure_street
-from edge_app.bench.turns import Child
+from edge_app.bench.street import Load, measure_street, street_pictures
+from edge_app.bench.turns import Child, answer_requests
 from edge_app.config.loader import load_config
 from edge_app.config.models import AppConfig
 from edge_app.errors import EdgeAppError
 from edge_app.postprocess.thresholds import class_thresholds
-from edge_app.scene import StreetScene
 
 OURS, TUTORIAL, TRTUTILS = "edge_app", "tutorial", "trtutils"
 PINNED = "edge_app, pinned frames"
@@ -214,7 +211,7 @@ class TrtutilsSide:
 
 def make_images(cameras: int) -> list[Image]:
     """Return the frames that the street's cameras show, in as many buffers as theirs."""
-    pictures = [StreetScene(seed=seed, width=1920, height=1080, fps=30).render(40) for seed in range(4)]
+    pictures = street_pictures(Load().size)
     return [pictures[number % len(pictures)].copy() for number in range(cameras * BUFFERS)]
 
 
@@ -230,11 +227,11 @@ def time_loop(
         detect(images[0])
     begin()
     frames = boxes = 0
-    used_s, started = _cpu_s(), time.perf_counter()
+    used_s, started = time.process_time(), time.perf_counter()
     while (elapsed_s := time.perf_counter() - started) < seconds:
         boxes += detect(images[frames % len(images)])
         frames += 1
-    return Speed(frames / elapsed_s, boxes / frames, (_cpu_s() - used_s) / elapsed_s)
+    return Speed(frames / elapsed_s, boxes / frames, (time.process_time() - used_s) / elapsed_s)
 
 
 def letterbox(image: Image, size: int) -> tuple[Floats, float, tuple[int, int]]:
@@ -295,22 +292,18 @@ def to_image(found: Found, scale: float, offset: tuple[int, int]) -> Found:
 
 
 def serve(make: Callable[[], Side]) -> None:
-    """Open a side and answer the parent's requests until it closes the pipe."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print must not be taken for an answer
-    side: Side | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            side = side or make()
-            asked = request["do"]
-            answer = dict(
-                side.about() if asked == "open" else asdict(side.measure(request["way"], request["seconds"]))
-            )
-        except Exception as error:  # noqa: BLE001 - told to the parent, which decides
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-    if side is not None:
+    """Open a side at the first request, and answer the parent until it closes the pipe."""
+    opened: list[Side] = []
+
+    def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+        side = opened[0] if opened else make()
+        opened[:] = [side]
+        if request["do"] == "open":
+            return dict(side.about())
+        return asdict(side.measure(request["way"], request["seconds"]))
+
+    answer_requests(answer)
+    for side in opened:
         side.close()
 
 
@@ -410,7 +403,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Open all sides, and let them take turns."""
     contest = Contest()
-    command = [sys.executable, str(Path(__file__).resolve()), "--cameras", str(options.cameras)]
+    command = [sys.executable, "-m", "benchmarks.street_peers", "--cameras", str(options.cameras)]
     for flag, value in (("--config", options.config), ("--trtutils-engine", options.trtutils_engine)):
         command += [flag, str(value)] if value is not None else []
     try:
@@ -464,11 +457,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write("\n".join(lines(result)) + "\n")
         if options.json is not None:
             options.json.write_text(json.dumps(result, indent=2))
-
-
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import socket
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +13,7 @@ import numpy as np
 from edge_app.bench.measure import BenchResult, BenchRow, environment
 from edge_app.bench.publish import make_detections
 from edge_app.config.models import MqttSection
+from edge_app.demo.broker import find_mosquitto, free_port, start_broker
 from edge_app.errors import ConfigError
 from edge_app.messages import DropReason, ModelInfo
 from edge_app.publish.payloads import HealthSnapshot, NodeInfo
@@ -27,7 +24,6 @@ OBJECTS = 20
 PUT = "put: build, encode, hand over to the outbox"
 STORE = "until all of them are on disk"
 DRAIN = "until Mosquitto has confirmed them, a window of 16"
-SBIN = "/usr/sbin:/usr/local/sbin"
 PATIENCE_S = 120.0
 
 
@@ -57,11 +53,10 @@ def run(rounds: int = 3) -> BenchResult:
     Raises:
         ConfigError: Mosquitto is not installed.
     """
-    mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path=SBIN)
-    if mosquitto is None:
+    if find_mosquitto() is None:
         raise ConfigError("the outbox is measured with Mosquitto", hint="Install it: apt install mosquitto.")
     logging.getLogger("edge_app.publish").setLevel(logging.ERROR)  # there is no broker at first
-    times_ms = np.array([_round(mosquitto) for _ in range(rounds)]) * 1e3 / MESSAGES
+    times_ms = np.array([_round() for _ in range(rounds)]) * 1e3 / MESSAGES
     rows = []
     for name, column in zip((PUT, STORE, DRAIN), times_ms.T, strict=True):
         p10, median, p90 = (float(value) for value in np.percentile(column, (10, 50, 90)))
@@ -70,12 +65,10 @@ def run(rounds: int = 3) -> BenchResult:
     return BenchResult(title, PUT, rounds, tuple(rows), environment())
 
 
-def _round(mosquitto: str) -> tuple[float, float, float]:
+def _round() -> tuple[float, float, float]:
     """Return the seconds of putting, storing and draining."""
-    with tempfile.TemporaryDirectory(prefix="edge-app-outbox-") as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    with tempfile.TemporaryDirectory(prefix="edge-app-outbox-") as folder:
+        port = free_port()
         alone = _Alone()
         publisher = _publisher(f"mqtt://127.0.0.1:{port}", folder, alone)
         detections = make_detections(OBJECTS)
@@ -86,12 +79,15 @@ def _round(mosquitto: str) -> tuple[float, float, float]:
         put_s = time.perf_counter() - started
         _until(lambda: _waiting(publisher) == MESSAGES)
         stored_s = time.perf_counter() - started
-        with _broker(mosquitto, port, Path(folder)):
+        broker = start_broker(Path(folder), port)
+        try:
             _until(lambda: publisher.is_connected)
             started = time.perf_counter()
             _until(lambda: _waiting(publisher) == 0)
             drained_s = time.perf_counter() - started
             publisher.stop(1.0)
+        finally:
+            broker.stop()
     if alone.lost:
         raise ConfigError(f"{alone.lost} messages could not be kept", hint="Is there room on the disk?")
     return put_s, stored_s, drained_s
@@ -117,18 +113,6 @@ def _waiting(publisher: MqttPublisher) -> int:
     """Return how many messages are on disk; -1 while some are not there yet."""
     state = publisher.outbox
     return -1 if state is None or state.waiting else state.messages
-
-
-@contextmanager
-def _broker(mosquitto: str, port: int, folder: Path) -> Iterator[None]:
-    config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen([mosquitto, "-c", str(config)], stdout=quiet, stderr=quiet) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 def _until(met: Callable[[], bool]) -> None:

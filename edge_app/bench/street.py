@@ -8,7 +8,6 @@ is what `edge-app run` runs.
 
 from __future__ import annotations
 
-import resource
 import threading
 import time
 from collections import Counter
@@ -158,11 +157,11 @@ def measure_street(
     _wait_for(lambda: sum(count.processed for count in statistics.counts().values()) >= load.cameras)
     time.sleep(WARM_UP_S)
     before, missed = _totals(statistics), sum(source.missed for source in sources)
-    used_s, threads, started = _cpu_s(), cpu_s_by_thread(), time.perf_counter()
+    used_s, threads, started = time.process_time(), cpu_s_by_thread(), time.perf_counter()
     sink.recording = True
     time.sleep(load.seconds)
     sink.recording = False
-    elapsed_s, cpu_s = time.perf_counter() - started, _cpu_s() - used_s
+    elapsed_s, cpu_s = time.perf_counter() - started, time.process_time() - used_s
     by_thread = used_between(threads, cpu_s_by_thread())
     after = _totals(statistics)
     after["no_buffer"] = sum(source.missed for source in sources) - missed
@@ -195,7 +194,7 @@ def _section(load: Load, number: int) -> CameraSection:
 
 
 def _sources(load: Load, memory: PixelMemory) -> list[MemorySource]:
-    pictures = _pictures(load.size)
+    pictures = street_pictures(load.size)
     gap_s = 0.0 if load.fps is None else 1 / load.fps / load.cameras
     return [
         MemorySource(pictures[number % 4 :] + pictures[: number % 4], memory, load.fps, number * gap_s)
@@ -204,7 +203,8 @@ def _sources(load: Load, memory: PixelMemory) -> list[MemorySource]:
 
 
 @lru_cache(maxsize=2)
-def _pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+def street_pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Return four rendered streets of that size, which cameras in memory show in turns."""
     width, height = size
     return [StreetScene(seed=seed, width=width, height=height, fps=30).render(40) for seed in range(4)]
 
@@ -243,11 +243,6 @@ def _totals(statistics: Statistics) -> Counter[str]:
         for reason, count in counts.dropped.items():
             total[reason.value] += count
     return total
-
-
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _same(source: MemorySource) -> MemorySource:

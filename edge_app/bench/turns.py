@@ -13,7 +13,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Protocol, TextIO, cast
 
 import numpy as np
@@ -85,19 +85,24 @@ def time_turn(runner: Runner, warm_s: float, calls: int) -> dict[str, Any]:
 
 def serve(side: Side) -> None:
     """Answer the parent's requests until it closes the pipe."""
-    answers = _claim_stdout()
     runners: dict[tuple[str, int], Mapping[str, Runner]] = {}
     try:
-        for line in sys.stdin:
-            try:
-                answer = _answer(side, runners, json.loads(line))
-            except Exception as error:  # noqa: BLE001 - told to the parent, which decides
-                answer = {"error": f"{type(error).__name__}: {error}"}
-            answers.write(json.dumps(answer) + "\n")
-            answers.flush()
+        answer_requests(lambda request: _answer(side, runners, request))
     finally:
         runners.clear()
         side.close()
+
+
+def answer_requests(answer: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+    """Give `answer` what `Child.ask` asks, until the parent closes the pipe; errors are told to it."""
+    answers = _claim_stdout()
+    for line in sys.stdin:
+        try:
+            found = answer(json.loads(line))
+        except Exception as error:  # noqa: BLE001 - told to the parent, which decides
+            found = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(found) + "\n")
+        answers.flush()
 
 
 def _answer(

@@ -54,6 +54,11 @@ class DemoBroker:
         end_child(self.process)
 
 
+def find_mosquitto() -> str | None:
+    """Return Mosquitto's program, also where Debian hides it from users; None if it is not installed."""
+    return shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
 def start_broker(folder: Path, port: int | None = None) -> DemoBroker:
     """Start a broker on a loopback port (None: a free one), with its files in `folder`.
 
@@ -61,10 +66,10 @@ def start_broker(folder: Path, port: int | None = None) -> DemoBroker:
         EdgeAppError: There is none to start, the port cannot be used, or it does not accept connections.
     """
     if port is None:
-        port = _free_port()
+        port = free_port()
     else:
         _require_free(port)
-    mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    mosquitto = find_mosquitto()
     if mosquitto is not None:
         name, protocol, command = "Mosquitto", AUTO, [mosquitto, "-c", str(folder / "mosquitto.conf")]
         (folder / "mosquitto.conf").write_text(MOSQUITTO_CONFIG.format(port=port))
@@ -123,7 +128,8 @@ def _require_free(port: int) -> None:
             ) from None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
