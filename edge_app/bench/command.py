@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from edge_app.bench import letterbox, model, nms, outbox, pipeline, publish, startup
+from edge_app.bench import letterbox, model, nms, nms_gpu, outbox, pipeline, publish, startup
 from edge_app.bench.measure import BenchResult
 from edge_app.errors import ConfigError
 
@@ -18,6 +18,10 @@ BENCHMARKS: dict[str, tuple[Callable[[int | None], Sequence[BenchResult]], str]]
     "nms": (
         lambda rounds: [_run(nms.run, rounds, boxes=boxes) for boxes in (20, 300, 3000)],
         "decoding and non-maximum suppression",
+    ),
+    "nms-gpu": (
+        lambda rounds: [_run(nms_gpu.run, rounds, boxes=boxes) for boxes in (20, 300, 3000)],
+        "the same from an output in the GPU's memory: suppressed there, or on the CPU",
     ),
     "publish": (lambda rounds: [_run(publish.run, rounds)], "one detections message"),
     "startup": (lambda rounds: [_run(startup.run, rounds)], "edge-app --help"),

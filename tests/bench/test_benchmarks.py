@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from edge_app.bench.measure import BenchResult, BenchRow, measure
-from edge_app.errors import ConfigError
+from edge_app.errors import BackendError, ConfigError
 from edge_app.messages import Candidates
 
 cv2 = pytest.importorskip("cv2")
 
-from edge_app.bench import letterbox, nms  # noqa: E402
+from edge_app.bench import letterbox, nms, nms_gpu  # noqa: E402
 from edge_app.bench.command import run_benchmarks  # noqa: E402
+from tests.gpu.requirements import require_gpu  # noqa: E402
 
 
 def test_every_way_is_timed_and_the_fastest_reference_is_1() -> None:
@@ -79,3 +80,20 @@ def test_the_ways_to_suppress_agree_on_what_is_measured(boxes: int, scene: nms.S
     assert nms.full_matrix(candidates).tolist() == kept
     assert nms.class_matrix(candidates).tolist() == kept
     assert (len(kept) < boxes) == (scene is nms.Scene.PILED and boxes > 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("boxes", [0, 20, 300, 3000])
+def test_suppression_on_the_gpu_beside_the_cpu(boxes: int) -> None:
+    require_gpu()
+    result = nms_gpu.run(2, boxes=boxes)
+    assert {row.name for row in result.rows} == {nms_gpu.ON_GPU, nms_gpu.ON_CPU, nms_gpu.DECODE}
+
+
+def test_ways_that_keep_different_boxes_are_no_benchmark() -> None:
+    xyxy, confidence = np.ones((2, 4), np.float32), np.ones(2, np.float32)
+    both = Candidates(xyxy, confidence, np.zeros(2, np.int32))
+    one = Candidates(xyxy[:1], confidence[:1], np.zeros(1, np.int32))
+    nms_gpu._require_equal(both, both)
+    with pytest.raises(BackendError, match="2 boxes, the CPU 1"):
+        nms_gpu._require_equal(both, one)
