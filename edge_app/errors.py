@@ -45,6 +45,18 @@ class CaptureError(EdgeAppError):
     """A camera could not be opened, or stopped delivering; the camera is tried again."""
 
 
+class DecoderError(CaptureError):
+    """A decoder cannot be had, or does not go on; the camera may be read through another one.
+
+    Args:
+        retry: Whether a new decoder of the same kind may do better: the stream changed, or was damaged.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, retry: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retry = retry
+
+
 class BackendError(EdgeAppError):
     """The inference backend could not be opened or failed while running."""
 

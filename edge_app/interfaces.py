@@ -11,7 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.geometry import InputSpec
-from edge_app.messages import CameraStatus, Candidates, Detections, DropReason, Frame, Lease, ModelInfo
+from edge_app.messages import (
+    BT601_LIMITED_RANGE,
+    CameraStatus,
+    Candidates,
+    Detections,
+    DropReason,
+    Frame,
+    Lease,
+    ModelInfo,
+    PixelFormat,
+    Pixels,
+    Surface,
+    YuvColors,
+    in_host_memory,
+)
 
 Tensor = NDArray[Any]
 TensorMap = Mapping[str, Tensor]
@@ -22,20 +36,128 @@ class Picture:
     """What a source delivers: pixels and their times; the capture thread makes a Frame of it.
 
     Attributes:
-        pixels: (height, width, 3) uint8 BGR.
+        pixels: (height, width, 3) uint8 BGR, or what `pixel_format` says.
         captured_ns: `time.monotonic_ns()` when decoding finished.
         captured_at_ns: Unix time in nanoseconds of the same moment.
         capture_ms: Time that decoding or rendering took, in milliseconds.
         media_time_s: Position in the file or stream in seconds, where known.
         lease: Who gets the pixel memory back, where it is borrowed.
+        pixel_format: How the pixels are laid out.
+        colors: How to read them, unless they are BGR.
+        size: (width, height) in pixels, where `pixels` is no BGR array.
+        camera_time_ns: Unix time in nanoseconds at which the camera took it, by its own clock.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     captured_ns: int
     captured_at_ns: int
     capture_ms: float = 0.0
     media_time_s: float | None = None
     lease: Lease | None = None
+    pixel_format: PixelFormat = PixelFormat.BGR
+    colors: YuvColors = BT601_LIMITED_RANGE
+    size: tuple[int, int] | None = None
+    camera_time_ns: int | None = None
+
+    @property
+    def width_height(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        if self.size is not None:
+            return self.size
+        height, width = self.array.shape[:2]
+        return width, height
+
+    @property
+    def array(self) -> NDArray[np.uint8]:
+        """The pixels in host memory. Raises ValueError where they are in a GPU's."""
+        return in_host_memory(self.pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoStream:
+    """What is known of an encoded stream before it is decoded.
+
+    Attributes:
+        codec: FFmpeg's name, such as h264, hevc, av1, vp9, mjpeg.
+        reorder_depth: How many pictures may be decoded before one that is shown earlier (B-frames).
+        colors: What the stream says of its colours.
+        frames: How many there are, as a file says, which may be an estimate; 0 where nobody knows.
+    """
+
+    codec: str
+    reorder_depth: int = 0
+    colors: YuvColors = BT601_LIMITED_RANGE
+    frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPacket:
+    """One encoded picture, in the format that decoders take (Annex B for H.264 and H.265).
+
+    Attributes:
+        address: Of its bytes in host memory.
+        size_bytes: How many.
+        keyframe: Whether decoding can begin here.
+        pts_s: When it is shown, in seconds from the stream's begin; None where the stream does not say.
+        camera_time_ns: Unix time in nanoseconds at which the camera took it, by its own clock.
+        owner: Keeps the bytes where they are.
+    """
+
+    address: int
+    size_bytes: int
+    keyframe: bool
+    pts_s: float | None
+    camera_time_ns: int | None = None
+    owner: object = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedPicture:
+    """A picture that a decoder lends until the lease is released, by any thread.
+
+    Attributes:
+        surface: Where it is.
+        size: (width, height) in pixels, both even.
+        pixel_format: NV12 or P016.
+        lease: Gives the memory back.
+    """
+
+    surface: Surface
+    size: tuple[int, int]
+    pixel_format: PixelFormat
+    lease: Lease
+
+
+class VideoDecoder(Protocol):
+    """Decodes one stream into device memory. Used by one thread; leases may be released by others."""
+
+    def decode(self, packet: EncodedPacket) -> Sequence[DecodedPicture]:
+        """Feed a packet; return the pictures that are ready, in the order in which they are shown.
+
+        Raises:
+            DecoderError: The stream cannot be decoded here; `retry` tells whether a new decoder may.
+        """
+
+    def finish(self) -> Sequence[DecodedPicture]:
+        """Return what is held back for its order; the stream is at its end."""
+
+    def close(self) -> None:
+        """Free everything that is not lent; the rest follows when it is given back. Idempotent."""
+
+
+class VideoDecoders(Protocol):
+    """Makes decoders for one GPU."""
+
+    @property
+    def name(self) -> str:
+        """What decodes, in words a person understands, such as `nvdec`."""
+
+    def open(self, stream: VideoStream) -> VideoDecoder:
+        """Return a decoder for a stream. Called by capture threads.
+
+        Raises:
+            DecoderError: There is none for such streams here, or it cannot be had now.
+        """
 
 
 class Source(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,28 @@ class PixelFormat(Enum):
     """(height, width, 3) uint8, interleaved blue, green, red."""
     NV12 = "nv12"
     """(height * 3 / 2, width) uint8: a luma plane, then interleaved chroma at half the resolution."""
+    P016 = "p016"
+    """As NV12 with two bytes for each sample, little-endian, of which the highest bits count: what decoders
+    make of 10 and 12 bits. In device memory only."""
+
+
+class YuvMatrix(Enum):
+    """Which red, green and blue a luma and two chromas stand for."""
+
+    BT601 = "bt601"
+    """ITU-R BT.601; also what is taken for streams that do not say, as FFmpeg does."""
+    BT709 = "bt709"
+    """ITU-R BT.709, of most HD video."""
+    BT2020 = "bt2020"
+    """ITU-R BT.2020, non-constant luminance."""
+
+
+@dataclass(frozen=True, slots=True)
+class YuvColors:
+    """How luma and chroma are to be read. Limited range: luma 16 to 235, chroma 16 to 240, of 255."""
+
+    matrix: YuvMatrix = YuvMatrix.BT601
+    full_range: bool = False
 
 
 class CameraState(str, Enum):
@@ -73,6 +95,38 @@ class Lease(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Surface:
+    """A decoded picture in a GPU's memory: rows of luma, then of interleaved chroma at half the resolution.
+
+    Attributes:
+        device: Number of the GPU.
+        address: Of the first luma sample.
+        chroma_address: Of the first chroma sample.
+        pitch_bytes: From row to row, of both.
+    """
+
+    device: int
+    address: int
+    chroma_address: int
+    pitch_bytes: int
+
+
+Pixels: TypeAlias = "NDArray[np.uint8] | Surface"
+"""Where a picture is: an array in host memory, or a surface in a GPU's."""
+
+
+def in_host_memory(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return the array. Raises ValueError for a surface."""
+    if isinstance(pixels, Surface):
+        raise ValueError("the picture is in a GPU's memory")  # noqa: TRY004 - the right type, elsewhere
+    return pixels
+
+
+BT601_LIMITED_RANGE = YuvColors()
+"""What is taken for streams that do not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class FrameInfo:
     """What is known of a frame; outlives its pixels."""
 
@@ -90,6 +144,8 @@ class FrameInfo:
     where the source can tell the two apart."""
     media_time_s: float | None = None
     """Position in the file or stream, where known."""
+    camera_time_ns: int | None = None
+    """Unix time in nanoseconds at which the camera took the picture, by its own clock, where it tells."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,9 +153,16 @@ class Frame:
     """One picture of one camera. Whoever finishes or drops it calls `release`."""
 
     info: FrameInfo
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     pixel_format: PixelFormat = PixelFormat.BGR
     lease: Lease | None = None
+    colors: YuvColors = BT601_LIMITED_RANGE
+    """How to read the pixels, unless they are BGR."""
+
+    @property
+    def array(self) -> NDArray[np.uint8]:
+        """The pixels in host memory. Raises ValueError where they are in a GPU's."""
+        return in_host_memory(self.pixels)
 
     @property
     def pinned(self) -> bool:
@@ -203,3 +266,5 @@ class CameraStatus:
     width: int | None = None
     height: int | None = None
     reconnects: int = 0
+    decoder_fallbacks: int = 0
+    """How often a decoder failed and another took its place."""

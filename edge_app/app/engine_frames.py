@@ -13,8 +13,9 @@ from edge_app.capture.length import count_pictures
 from edge_app.config.camera_uri import CameraKind, parse_camera_uri
 from edge_app.config.models import CameraSection
 from edge_app.errors import CaptureError, EndOfStream
-from edge_app.interfaces import Source
+from edge_app.interfaces import Picture, Source
 from edge_app.messages import Frame, FrameInfo
+from edge_app.preprocess.host_picture import host_picture
 from edge_app.scene import StreetScene
 
 Image = NDArray[np.uint8]
@@ -61,7 +62,7 @@ def _after(source: Source, skipped: int) -> Image | None:
             return None
         if picture is None:
             continue
-        image: Image | None = picture.pixels.copy() if skipped == 0 else None
+        image = None if skipped else _image(picture)
         if picture.lease is not None:
             picture.lease.release()
         if image is not None:
@@ -69,6 +70,10 @@ def _after(source: Source, skipped: int) -> Image | None:
         skipped -= 1
         deadline_s = time.monotonic() + FRAME_TIMEOUT_S
     raise CaptureError(f"the source of frames sent nothing for {FRAME_TIMEOUT_S:.0f} s")
+
+
+def _image(picture: Picture) -> Image:
+    return host_picture(picture.pixels, picture.width_height, picture.pixel_format, picture.colors)
 
 
 def rendered_images(count: int) -> Iterator[Image]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from edge_app.errors import CaptureError, ChannelClosed, EndOfStream
+from edge_app.errors import ChannelClosed, EdgeAppError, EndOfStream
 from edge_app.interfaces import FrameSink, Picture, Source
 from edge_app.messages import Frame, FrameInfo
 
@@ -41,6 +41,7 @@ class Camera:
         open_timeout_s: Longest wait for a connection, in seconds.
         reconnect_min_s: First wait before connecting again, in seconds.
         reconnect_max_s: Longest such wait, in seconds.
+        fallbacks: Says how often a decoder failed and another took its place.
     """
 
     camera_id: str
@@ -51,6 +52,7 @@ class Camera:
     open_timeout_s: float = 10.0
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 30.0
+    fallbacks: Callable[[], int] = int
 
 
 class End(Enum):
@@ -144,7 +146,7 @@ class Attempt:
             self.end = End.CLOSED
         except Revoked:
             logger.debug("camera %s: a reader that was given up came back", self._camera.camera_id)
-        except CaptureError as error:
+        except EdgeAppError as error:
             self._lose(error.message)
         except Exception as error:  # noqa: BLE001 - whatever a camera does, the process goes on
             self._lose(f"unexpected {type(error).__name__}: {error}")
@@ -177,7 +179,7 @@ class Attempt:
         raise Revoked
 
     def _deliver(self, picture: Picture) -> None:
-        height, width = picture.pixels.shape[:2]
+        width, height = picture.width_height
         with self._lock:
             if self._revoked:
                 if picture.lease is not None:
@@ -196,5 +198,6 @@ class Attempt:
             height=height,
             capture_ms=picture.capture_ms,
             media_time_s=picture.media_time_s,
+            camera_time_ns=picture.camera_time_ns,
         )
-        self._sink.put(Frame(info, picture.pixels, lease=picture.lease))
+        self._sink.put(Frame(info, picture.pixels, picture.pixel_format, picture.lease, picture.colors))

@@ -221,6 +221,7 @@ class _Watch:
             width=width,
             height=height,
             reconnects=self._connections - 1,
+            decoder_fallbacks=self._camera.fallbacks(),
         )
         self._show(CameraState.STREAMING, None)
 

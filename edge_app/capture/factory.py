@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from edge_app.capture.attempt import Camera
+from edge_app.capture.choice import DecoderChoice, Way
 from edge_app.capture.credentials import Credentials
 from edge_app.capture.diagnosis import explain_device, explain_server
-from edge_app.capture.ffmpeg import FFMPEG, READ_GRACE_S, file_opening, follows_size_changes, network_opening
+from edge_app.capture.ffmpeg import (
+    FFMPEG,
+    READ_GRACE_S,
+    file_opening,
+    follows_size_changes,
+    is_segmented,
+    network_opening,
+)
 from edge_app.capture.gstreamer import available_elements, opencv_has_gstreamer, pipeline_opening
 from edge_app.capture.images import ImageSource, leads_to_images
 from edge_app.capture.opencv import Opening, VideoSource
@@ -24,8 +33,8 @@ from edge_app.capture.pool import FramePool
 from edge_app.capture.v4l2 import v4l2_opening
 from edge_app.config.camera_uri import CameraKind, CameraUri, parse_camera_uri
 from edge_app.config.models import CameraSection
-from edge_app.errors import CaptureError, ConfigError
-from edge_app.interfaces import PixelMemory, Source
+from edge_app.errors import CaptureError, ConfigError, DecoderError
+from edge_app.interfaces import Picture, PixelMemory, Source, VideoDecoders
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +43,11 @@ POOL_FRAMES = 12
 
 
 def create_camera(
-    camera_id: str, settings: CameraSection, password: str | None, memory: PixelMemory | None = None
+    camera_id: str,
+    settings: CameraSection,
+    password: str | None,
+    memory: PixelMemory | None = None,
+    decoders: VideoDecoders | None = None,
 ) -> Camera:
     """Return the camera that a section describes; each connection gets a source of its own.
 
@@ -43,13 +56,19 @@ def create_camera(
         settings: Its section.
         password: Its password, if it has one.
         memory: What its frames are decoded into; None: ordinary memory.
+        decoders: Decode into the memory of the GPU that its model runs on; None: there are none.
 
     Raises:
         ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
         CaptureError: This machine has no way to read such cameras.
     """
     pool = FramePool(POOL_FRAMES, memory)
-    source = create_source(camera_id, settings, password, pool)
+    choice = DecoderChoice(camera_id, possible_ways(camera_id, settings, decoders))
+
+    def connect(way: Way) -> Source:
+        return create_source(camera_id, settings, password, pool, decoders, way)
+
+    source = connect(choice.way)
     logger.info("camera %s: read through %s", camera_id, source.decoder)
     if source.live and source.decoder == FFMPEG and not follows_size_changes():
         logger.warning(
@@ -60,18 +79,97 @@ def create_camera(
     silence_s = 0.0 if settings.max_fps is None else 2 / settings.max_fps
     return Camera(
         camera_id,
-        create_source=lambda: create_source(camera_id, settings, password, pool),
+        create_source=lambda: ChosenSource(choice, connect),
         live=source.live,
         conceal=Credentials(settings.username, password).conceal,
         stall_s=max(settings.stall_s, silence_s),
         open_timeout_s=settings.open_timeout_s,
         reconnect_min_s=settings.reconnect_min_s,
         reconnect_max_s=max(settings.reconnect_min_s, settings.reconnect_max_s),
+        fallbacks=lambda: choice.fallbacks,
     )
 
 
+def possible_ways(camera_id: str, settings: CameraSection, decoders: VideoDecoders | None) -> tuple[Way, ...]:
+    """Return the decoders that a camera may use on this machine, best first.
+
+    Raises:
+        ConfigError: The one that the configuration names cannot be used for it.
+    """
+    uri = parse_camera_uri(settings.uri)
+    is_video = uri.on_network or (uri.kind is CameraKind.FILE and not leads_to_images(uri.location))
+    has_gstreamer = uri.kind is CameraKind.RTSP and _gstreamer_has(RTSP_ELEMENTS)
+    wanted = settings.decoder
+    if wanted == "auto":
+        ways = [Way.NVDEC] if decoders is not None and is_video else []
+        return (*ways, *([Way.GSTREAMER] if has_gstreamer else []), Way.CPU)
+    way, found = Way(wanted), f"camera {camera_id}: decoder: {wanted}"
+    if not is_video:
+        raise ConfigError(f"{found} is for files, rtsp and http cameras, this is {uri.kind.value}")
+    if way is Way.NVDEC and decoders is None:
+        raise ConfigError(
+            f"{found} needs a model that runs on a GPU with TensorRT, and PyNvVideoCodec and PyAV",
+            hint="pip install 'edge-app[nvdec]', or write decoder: auto",
+        )
+    if way is Way.GSTREAMER and not has_gstreamer:
+        raise ConfigError(
+            f"{found} is for rtsp cameras, and needs an OpenCV built with GStreamer and its RTSP elements",
+            hint="use the system's OpenCV (python3-opencv, or JetPack's), or write decoder: auto",
+        )
+    return (way,)
+
+
+class ChosenSource:
+    """A `Source` that tells the choice when its decoder fails.
+
+    Args:
+        choice: Says which decoder to use.
+        connect: Makes the source that uses it.
+    """
+
+    def __init__(self, choice: DecoderChoice, connect: Callable[[Way], Source]) -> None:
+        self._choice = choice
+        self._way = choice.way
+        self._source = connect(self._way)
+
+    @property
+    def live(self) -> bool:
+        """Whether time goes on without us."""
+        return self._source.live
+
+    @property
+    def decoder(self) -> str:
+        """The way in, in words."""
+        return self._source.decoder
+
+    def open(self) -> None:
+        """Connect; see `Source.open`."""
+        try:
+            self._source.open()
+        except DecoderError as error:
+            self._choice.failed(self._way, error)
+            raise
+
+    def read(self, timeout_s: float) -> Picture | None:
+        """Return the next picture; see `Source.read`."""
+        try:
+            return self._source.read(timeout_s)
+        except DecoderError as error:
+            self._choice.failed(self._way, error)
+            raise
+
+    def close(self) -> None:
+        """Disconnect; see `Source.close`."""
+        self._source.close()
+
+
 def create_source(
-    camera_id: str, settings: CameraSection, password: str | None, pool: FramePool | None = None
+    camera_id: str,
+    settings: CameraSection,
+    password: str | None,
+    pool: FramePool | None = None,
+    decoders: VideoDecoders | None = None,
+    way: Way | None = None,
 ) -> Source:
     """Return a source, not yet open, of the camera that a section describes.
 
@@ -80,6 +178,8 @@ def create_source(
         settings: The section.
         password: What its password reference stands for.
         pool: Lends the pixel buffers; None: one of its own.
+        decoders: Decode into device memory; None: there are none.
+        way: Which decoder to use; None: the best that brings pictures into host memory.
 
     Raises:
         ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
@@ -99,11 +199,35 @@ def create_source(
         return SceneSource(uri, settings.max_fps)
     if uri.kind is CameraKind.FILE and leads_to_images(uri.location):
         return ImageSource(uri.location, max_fps=settings.max_fps, loop=settings.loop)
-    opening = _opening(uri, settings, credentials)
-    return VideoSource(opening, pool or FramePool(), settings.max_fps)
+    if way is None:
+        way = possible_ways(camera_id, settings, None)[0]
+    if way is Way.NVDEC and decoders is not None:
+        return _device_source(uri, settings, credentials, decoders)
+    return VideoSource(_opening(uri, settings, credentials, way), pool or FramePool(), settings.max_fps)
 
 
-def _opening(uri: CameraUri, settings: CameraSection, credentials: Credentials) -> Opening:
+def _device_source(
+    uri: CameraUri, settings: CameraSection, credentials: Credentials, decoders: VideoDecoders
+) -> Source:
+    # PyAV is needed for this way alone.
+    from edge_app.capture.device import DeviceSource
+    from edge_app.capture.ffmpeg import file_address, network_address
+
+    if uri.kind is CameraKind.FILE:
+        address, paced = file_address(uri), settings.realtime
+    else:
+        address = network_address(
+            uri,
+            credentials,
+            transport=settings.transport,
+            open_timeout_s=settings.open_timeout_s,
+            stall_s=settings.stall_s,
+        )
+        paced = is_segmented(uri)
+    return DeviceSource(address, decoders, settings.max_fps, paced=paced, loop=settings.loop)
+
+
+def _opening(uri: CameraUri, settings: CameraSection, credentials: Credentials, way: Way) -> Opening:
     if uri.kind is CameraKind.FILE:
         return file_opening(
             uri, decoder_threads=settings.decoder_threads, paced=settings.realtime, loop=settings.loop
@@ -121,7 +245,7 @@ def _opening(uri: CameraUri, settings: CameraSection, credentials: Credentials) 
         )
     if uri.kind is CameraKind.V4L2:
         return _v4l2_opening(uri)
-    if uri.kind is CameraKind.RTSP and _gstreamer_has(RTSP_ELEMENTS):
+    if way is Way.GSTREAMER:
         pipeline = rtsp_pipeline(
             uri,
             credentials,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import cv2
 
 from edge_app.capture.credentials import Credentials
+from edge_app.capture.demux import Address
 from edge_app.capture.diagnosis import explain_file, explain_server
 from edge_app.capture.opencv import Opening
 from edge_app.config.camera_uri import CameraKind, CameraUri
@@ -21,6 +22,8 @@ FFMPEG = "ffmpeg"
 OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 READ_GRACE_S = 1.0
 """FFmpeg gives a hung read up this much after we did: before that, it would pass stale frames as new ones."""
+LIVE_OPTIONS = {"fflags": "nobuffer", "fpsprobesize": "0"}
+"""Pictures that arrive while the stream is looked at are not kept back, and its rate is not guessed."""
 _FILE_TIMEOUT_S = 3600.0
 """A slow disk is no reason to end a file early: FFmpeg's default of 30 s would."""
 
@@ -63,10 +66,34 @@ def network_opening(
         decoder=FFMPEG,
         live=True,
         has_media_time=True,
-        # The frames of an HLS segment arrive together; newest-wins would keep one of each segment.
-        paced=urlsplit(uri.location).path.endswith(".m3u8"),
+        paced=is_segmented(uri),
         explain=lambda: explain_server(uri, credentials, timeout_s=min(1.5, open_timeout_s)),
     )
+
+
+def file_address(uri: CameraUri) -> Address:
+    """Say how a video file is read packet by packet."""
+    return Address(uri.location, live=False, explain=lambda: explain_file(uri.location))
+
+
+def network_address(
+    uri: CameraUri, credentials: Credentials, *, transport: str, open_timeout_s: float, stall_s: float
+) -> Address:
+    """Say how an rtsp or http camera is read packet by packet."""
+    rtsp = {"rtsp_transport": transport, "allowed_media_types": "video"}
+    return Address(
+        target=credentials.url(uri.location),
+        live=True,
+        options={**LIVE_OPTIONS, **(rtsp if uri.kind is CameraKind.RTSP else {})},
+        open_timeout_s=open_timeout_s,
+        read_timeout_s=stall_s + READ_GRACE_S,
+        explain=lambda: explain_server(uri, credentials, timeout_s=min(1.5, open_timeout_s)),
+    )
+
+
+def is_segmented(uri: CameraUri) -> bool:
+    """Whether it is HLS: a segment's frames arrive together, and newest-wins would keep one of them."""
+    return uri.kind is CameraKind.HTTP and urlsplit(uri.location).path.endswith(".m3u8")
 
 
 def follows_size_changes() -> bool:

@@ -212,6 +212,11 @@ class CameraDefaults(SecretReference):
     reconnect_min_s: float = Field(0.5, ge=0.1, le=3600, description="First wait before connecting again")
     reconnect_max_s: float = Field(30.0, ge=0.1, le=3600, description="Longest wait before connecting again")
     transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP: how the video travels")
+    decoder: Literal["auto", "nvdec", "gstreamer", "cpu"] = Field(
+        "auto",
+        description="What decodes files, rtsp and http; auto: nvdec where the model runs on a GPU, else "
+        "gstreamer (rtsp), else the cpu; if one fails, the next",
+    )
     decoder_threads: int = Field(
         1, ge=1, le=64, description="Threads that decode; each one more delays live video by a frame"
     )

@@ -67,6 +67,11 @@ class Gpu:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
         self._attachment = _Attachment(ordinal, self._context)
 
+    @property
+    def handle(self) -> int:
+        """The context, as the driver's own interface knows it (CUcontext)."""
+        return int(self._context.handle)
+
     def attach(self) -> AbstractContextManager[None]:
         """Make the context current in this thread while the block runs.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from edge_app.geometry import Color, InputSpec, Layout, Letterbox
 from edge_app.gpu.driver import cuda_errors
 from edge_app.gpu.memory import Stream
-from edge_app.messages import PixelFormat
+from edge_app.messages import BT601_LIMITED_RANGE, PixelFormat, YuvColors, YuvMatrix
 
 IMAGE_DTYPE = np.dtype(
     [("source", np.uint64), ("chroma", np.uint64)]
@@ -36,10 +38,50 @@ TARGET_DTYPE = np.dtype(
 BT601_LIMITED = (16, 1220542, 2116026, -409993, -852492, 1673527)
 """Offset of the luma, then 20-bit gains: those of OpenCV's `COLOR_YUV2BGR_NV12` (ITU-R BT.601, limited)."""
 
+LUMA_WEIGHTS = {
+    YuvMatrix.BT601: (0.299, 0.114),
+    YuvMatrix.BT709: (0.2126, 0.0722),
+    YuvMatrix.BT2020: (0.2627, 0.0593),
+}
+"""Kr and Kb: how much of the luma red and blue are (ITU-R BT.601, BT.709, BT.2020)."""
+
+FORMATS = {PixelFormat.BGR: 0, PixelFormat.NV12: 1, PixelFormat.P016: 2}
+
 OUTPUT_TYPES = {np.dtype(np.float32): 0, np.dtype(np.float16): 1, np.dtype(np.uint8): 2}
 BLOCK = (32, 8, 1)
 REMEMBERED = 256
 """Most image sizes remembered: far more than there are, unless each frame brings new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInMemory:
+    """An image where the GPU can read it.
+
+    Attributes:
+        width: In pixels.
+        height: In pixels.
+        pixel_format: How its bytes are laid out.
+        colors: How to read them, unless they are BGR.
+        address: Of its first byte.
+        chroma_address: Of the first chroma sample; of no meaning for BGR.
+        pitch_bytes: From row to row.
+    """
+
+    width: int
+    height: int
+    pixel_format: PixelFormat
+    colors: YuvColors
+    address: int
+    chroma_address: int
+    pitch_bytes: int
+
+    @classmethod
+    def without_gaps(
+        cls, width: int, height: int, pixel_format: PixelFormat, colors: YuvColors, address: int
+    ) -> ImageInMemory:
+        """Return an image whose rows, and planes, lie one behind the other."""
+        pitch_bytes = 3 * width if pixel_format is PixelFormat.BGR else width
+        return cls(width, height, pixel_format, colors, address, address + width * height, pitch_bytes)
 
 
 class LetterboxKernel:
@@ -56,37 +98,26 @@ class LetterboxKernel:
         self._spec = spec
         self._grid = (-(-spec.width // BLOCK[0]), -(-spec.height // BLOCK[1]))
         self._target = target_of(spec, dtype).tobytes()
-        self._known: dict[tuple[int, int, PixelFormat], NDArray[Any]] = {}
+        self._known: dict[tuple[int, int, PixelFormat, YuvColors, int], NDArray[Any]] = {}
         function.prepare(f"PP{TARGET_DTYPE.itemsize}s")
 
-    def describe(
-        self,
-        images: NDArray[Any],
-        place: int,
-        width: int,
-        height: int,
-        pixel_format: PixelFormat,
-        address: int,
-    ) -> None:
+    def describe(self, images: NDArray[Any], place: int, image: ImageInMemory) -> None:
         """Describe one image of a batch.
 
         Args:
             images: (batch,) IMAGE_DTYPE, to be written.
             place: Which of them.
-            width: Of the image in pixels.
-            height: Of the image in pixels.
-            pixel_format: How its bytes are laid out, without gaps between rows.
-            address: Where they are, as the GPU sees it.
+            image: What and where it is, as the GPU sees it.
         """
-        key = (width, height, pixel_format)
+        key = (image.width, image.height, image.pixel_format, image.colors, image.pitch_bytes)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            known = self._known[key] = image_of(width, height, pixel_format, self._spec)
+            known = self._known[key] = image_of(image, self._spec)
         images[place] = known
-        images["source"][place] = address
-        images["chroma"][place] = address + width * height
+        images["source"][place] = image.address
+        images["chroma"][place] = image.chroma_address
 
     def enqueue(self, stream: Stream, images_address: int, out_address: int, batch: int) -> None:
         """Enqueue the letterbox of a batch.
@@ -103,16 +134,34 @@ class LetterboxKernel:
             )
 
 
-def image_of(width: int, height: int, pixel_format: PixelFormat, spec: InputSpec) -> NDArray[Any]:
-    """Return the description of an image, () IMAGE_DTYPE, without its addresses."""
-    box = Letterbox.fit((width, height), spec)
-    nv12 = pixel_format is PixelFormat.NV12
-    image: NDArray[Any] = np.zeros((), IMAGE_DTYPE)
-    pitch = width if nv12 else 3 * width
-    fields = (width, height, pitch, width, int(nv12), *box.offset_xy, *box.resized_wh, *BT601_LIMITED)
-    for name, value in zip(IMAGE_DTYPE.names[2:] if IMAGE_DTYPE.names else (), fields, strict=True):
-        image[name] = value
-    return image
+def image_of(image: ImageInMemory, spec: InputSpec) -> NDArray[Any]:
+    """Return the description of an image, () IMAGE_DTYPE."""
+    box = Letterbox.fit((image.width, image.height), spec)
+    described: NDArray[Any] = np.zeros((), IMAGE_DTYPE)
+    fields = (
+        *(image.address, image.chroma_address, image.width, image.height),
+        *(image.pitch_bytes, image.pitch_bytes, FORMATS[image.pixel_format]),
+        *(*box.offset_xy, *box.resized_wh, *yuv_coefficients(image.colors)),
+    )
+    for name, value in zip(IMAGE_DTYPE.names or (), fields, strict=True):
+        described[name] = value
+    return described
+
+
+@lru_cache(maxsize=16)
+def yuv_coefficients(colors: YuvColors) -> tuple[int, ...]:
+    """Return what the kernel makes red, green and blue with: the luma's offset, then 20-bit gains.
+
+    By the definition of Y'CbCr: R = Y + 2 (1 - Kr) V, B = Y + 2 (1 - Kb) U, and Y = Kr R + Kg G + Kb B.
+    """
+    if colors == BT601_LIMITED_RANGE:
+        return BT601_LIMITED
+    red, blue = LUMA_WEIGHTS[colors.matrix]
+    green = 1 - red - blue
+    offset, luma, chroma = (0, 1.0, 1.0) if colors.full_range else (16, 255 / 219, 255 / 224)
+    to_red, to_blue = 2 * (1 - red) * chroma, 2 * (1 - blue) * chroma
+    gains = (luma, to_blue, -to_blue * blue / green, -to_red * red / green, to_red)
+    return (offset, *(round(gain * (1 << 20)) for gain in gains))
 
 
 def target_of(spec: InputSpec, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -351,7 +351,7 @@ class TensorRtBackend:
         kernel = LetterboxKernel(
             load_kernels(gpu, "letterbox").get_function("letterbox"), self._input.spec, self._input.dtype
         )
-        execution.feed_with(FrameFeed(kernel, self._max_batch, integrated=gpu.integrated))
+        execution.feed_with(FrameFeed(kernel, self._max_batch, integrated=gpu.integrated, device=gpu.ordinal))
         grid = self._head.grid
         output = None if grid is None else engine.outputs[grid.output]
         if grid is not None and output is not None and can_decode(grid, output.shape, output.dtype):

@@ -152,7 +152,7 @@ class CpuPreprocessor:
     def _bgr(self, frame: Frame) -> Bytes:
         """Return the frame's pixels as (height, width, 3) BGR."""
         width, height = frame.info.width, frame.info.height
-        pixels, nv12 = frame.pixels, frame.pixel_format is PixelFormat.NV12
+        pixels, nv12 = frame.array, frame.pixel_format is PixelFormat.NV12
         if not nv12 and frame.pixel_format is not PixelFormat.BGR:
             raise ValueError(f"cannot read pixel format {frame.pixel_format!r}, only BGR and NV12")
         if nv12 and (width % 2 or height % 2):

@@ -49,7 +49,7 @@ def test_pictures_in_memory_are_lent_and_taken_back() -> None:
     source = MemorySource(PICTURES, OrdinaryMemory(), None, 0.0)
     source.open()
     lent = [source.read(0.1) for _ in range(BUFFERS)]
-    assert [picture.pixels[0, 0, 0] for picture in lent if picture][:3] == [1, 2, 1]
+    assert [picture.array[0, 0, 0] for picture in lent if picture][:3] == [1, 2, 1]
     assert source.read(0.01) is None
     last = lent[-1]
     assert last is not None

@@ -68,7 +68,7 @@ def read_all(source: Source, most: int = 1000) -> list[Picture]:
             found = source.read(5.0)
             if found is not None:
                 kept = Picture(
-                    found.pixels.copy(),
+                    found.array.copy(),
                     found.captured_ns,
                     found.captured_at_ns,
                     found.capture_ms,

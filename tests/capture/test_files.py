@@ -26,10 +26,10 @@ FORMATS = [("clip.mp4", "mp4v"), ("clip.avi", "MJPG"), ("clip.mkv", "MJPG")]
 def test_every_frame_is_delivered_in_order_with_its_time(tmp_path: Path, name: str, fourcc: str) -> None:
     path = write_video(tmp_path / name, fourcc, 30)
     pictures = read_all(create_source("file", section(path), None))
-    assert [index_of(found.pixels) for found in pictures] == list(range(30))
+    assert [index_of(found.array) for found in pictures] == list(range(30))
     times = [found.media_time_s for found in pictures]
     assert times == pytest.approx([index / 25 for index in range(30)], abs=0.002)
-    assert all(found.pixels.shape == (240, 320, 3) and found.pixels.dtype == np.uint8 for found in pictures)
+    assert all(found.array.shape == (240, 320, 3) and found.array.dtype == np.uint8 for found in pictures)
     assert [found.captured_ns for found in pictures] == sorted(found.captured_ns for found in pictures)
 
 
@@ -41,14 +41,14 @@ def test_a_path_may_hold_spaces_and_letters_beyond_ascii(tmp_path: Path) -> None
 def test_max_fps_thins_a_file_by_its_own_time(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", "MJPG", 30)
     pictures = read_all(create_source("file", section(path, max_fps=5.0), None))
-    assert [index_of(found.pixels) for found in pictures] == [0, 5, 10, 15, 20, 25]
+    assert [index_of(found.array) for found in pictures] == [0, 5, 10, 15, 20, 25]
 
 
 def test_realtime_takes_its_time_and_leaves_nothing_out(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", "MJPG", 10, fps=20)
     begin_s = time.monotonic()
     pictures = read_all(create_source("file", section(path, realtime=True), None))
-    assert [index_of(found.pixels) for found in pictures] == list(range(10))
+    assert [index_of(found.array) for found in pictures] == list(range(10))
     assert time.monotonic() - begin_s >= 9 / 20
 
 
@@ -64,7 +64,7 @@ def test_realtime_waits_no_longer_than_it_is_allowed_to(tmp_path: Path) -> None:
 def test_a_loop_starts_again(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", "MJPG", 4)
     pictures = read_all(create_source("file", section(path, loop=True), None), most=10)
-    assert [index_of(found.pixels) for found in pictures] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert [index_of(found.array) for found in pictures] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     assert pictures[4].media_time_s == pytest.approx(0.0, abs=0.002)
 
 
@@ -77,10 +77,10 @@ def test_frames_come_in_borrowed_buffers_that_are_used_again(tmp_path: Path) -> 
     for index in range(10):
         found = source.read(1.0)
         assert found is not None
-        assert index_of(found.pixels) == index
+        assert index_of(found.array) == index
         if index > 0:
             assert found.lease is not None
-            addresses.add(found.pixels.ctypes.data)
+            addresses.add(found.array.ctypes.data)
             found.lease.release()
     assert (len(addresses), pool.free) == (1, 1)
     source.close()
@@ -91,7 +91,7 @@ def test_a_held_frame_is_not_overwritten_by_later_ones(tmp_path: Path) -> None:
     source = create_source("file", section(path), None)
     source.open()
     held = [source.read(1.0) for _ in range(6)]
-    assert [index_of(found.pixels) for found in held if found] == list(range(6))
+    assert [index_of(found.array) for found in held if found] == list(range(6))
     source.close()
 
 
@@ -106,8 +106,8 @@ def test_the_rotation_in_the_metadata_is_applied(tmp_path: Path) -> None:
     writer.release()
     turn_by_90_degrees(path)
     pictures = read_all(create_source("file", section(path), None))
-    assert [found.pixels.shape for found in pictures] == [(320, 240, 3)] * 3
-    top, bottom = pictures[0].pixels[:100].mean(), pictures[0].pixels[-100:].mean()
+    assert [found.array.shape for found in pictures] == [(320, 240, 3)] * 3
+    top, bottom = pictures[0].array[:100].mean(), pictures[0].array[-100:].mean()
     assert (top > 200, bottom < 50) == (True, True)
 
 
@@ -123,8 +123,8 @@ def turn_by_90_degrees(path: Path) -> None:
 def test_odd_sizes_keep_their_last_row_and_column(tmp_path: Path) -> None:
     path = write_jpegs(tmp_path / "odd.mjpeg", [(161, 121)] * 3)
     pictures = read_all(create_source("file", section(path), None))
-    assert [found.pixels.shape for found in pictures] == [(121, 161, 3)] * 3
-    assert index_of(pictures[2].pixels[-1:, -1:]) == 2
+    assert [found.array.shape for found in pictures] == [(121, 161, 3)] * 3
+    assert index_of(pictures[2].array[-1:, -1:]) == 2
 
 
 @pytest.mark.skipif(not follows_size_changes(), reason="OpenCV before 4.14 repeats the last picture instead")
@@ -133,7 +133,7 @@ def test_the_size_may_change_midway(tmp_path: Path) -> None:
     sizes = [(320, 240)] * 4 + [(640, 480)] * 4 + [(160, 120)] * 4
     path = write_jpegs(tmp_path / "changing.mjpeg", sizes)
     pictures = read_all(create_source("file", section(path), None))
-    assert [index_of(found.pixels) for found in pictures] == list(range(12))
+    assert [index_of(found.array) for found in pictures] == list(range(12))
 
 
 def write_jpegs(path: Path, sizes: list[tuple[int, int]]) -> Path:
@@ -146,8 +146,8 @@ def write_jpegs(path: Path, sizes: list[tuple[int, int]]) -> Path:
 def test_grey_video_is_delivered_in_three_channels(tmp_path: Path) -> None:
     path = write_video(tmp_path / "grey.avi", "MJPG", 5, color=False)
     pictures = read_all(create_source("file", section(path), None))
-    assert [found.pixels.shape for found in pictures] == [(240, 320, 3)] * 5
-    assert index_of(pictures[4].pixels) == 4
+    assert [found.array.shape for found in pictures] == [(240, 320, 3)] * 5
+    assert index_of(pictures[4].array) == 4
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (4, 6, 3), (4, 6, 4)])
@@ -173,7 +173,7 @@ def test_a_truncated_file_gives_what_it_holds(
     with caplog.at_level(logging.WARNING):
         pictures = read_all(create_source("file", section(path), None))
     assert 5 < len(pictures) < 40
-    assert [index_of(found.pixels) for found in pictures[:-1]] == list(range(len(pictures) - 1))
+    assert [index_of(found.array) for found in pictures[:-1]] == list(range(len(pictures) - 1))
 
 
 def test_a_file_that_ends_early_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -41,7 +41,7 @@ def test_motion_jpeg_streams(serve: Serve) -> None:
     assert source.live is True
     source.open()
     pictures = [source.read(2.0) for _ in range(10)]
-    indices = [index_of(found.pixels) for found in pictures if found]
+    indices = [index_of(found.array) for found in pictures if found]
     assert indices == list(range(indices[0], indices[0] + 10))
     source.close()
 
@@ -72,7 +72,7 @@ def test_a_camera_may_change_its_size_midway(serve: Serve) -> None:
     for _ in range(3):
         source.read(2.0)
     server.size = (640, 480)
-    indices = [index_of(found.pixels) for found in (source.read(2.0) for _ in range(15)) if found]
+    indices = [index_of(found.array) for found in (source.read(2.0) for _ in range(15)) if found]
     assert len(set(indices)) == 15
     source.close()
 

@@ -25,7 +25,7 @@ def test_a_folder_is_shown_in_natural_order(tmp_path: Path) -> None:
         write(tmp_path / f"shot{index}.png", index)
     (tmp_path / "notes.txt").write_text("not a picture")
     pictures = read_all(create_source("folder", section(tmp_path), None))
-    assert [index_of(found.pixels) for found in pictures] == [1, 2, 9, 10, 11]
+    assert [index_of(found.array) for found in pictures] == [1, 2, 9, 10, 11]
 
 
 def test_a_glob_takes_what_it_matches(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_sizes_may_differ(tmp_path: Path) -> None:
     write(tmp_path / "1.png", 1, (64, 48))
     write(tmp_path / "2.png", 1, (33, 21))
     pictures = read_all(create_source("folder", section(tmp_path), None))
-    assert [found.pixels.shape for found in pictures] == [(48, 64, 3), (21, 33, 3)]
+    assert [found.array.shape for found in pictures] == [(48, 64, 3), (21, 33, 3)]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_grey_deep_and_transparent_pictures_become_bgr(
 ) -> None:
     cv2.imwrite(str(tmp_path / "x.png"), np.full(shape, 200 if dtype is np.uint8 else 200 << 8, dtype))
     (found,) = read_all(create_source("folder", section(tmp_path), None))
-    assert found.pixels.dtype == np.uint8
-    assert (found.pixels.shape, int(found.pixels[0, 0, 0])) == ((8, 9, 3), 200)
+    assert found.array.dtype == np.uint8
+    assert (found.array.shape, int(found.array[0, 0, 0])) == ((8, 9, 3), 200)
 
 
 def test_unreadable_pictures_are_skipped_and_counted(
@@ -79,7 +79,7 @@ def test_unreadable_pictures_are_skipped_and_counted(
     write(tmp_path / "4.png", 4)
     with caplog.at_level(logging.WARNING):
         pictures = read_all(create_source("folder", section(tmp_path), None))
-    assert [index_of(found.pixels) for found in pictures] == [1, 4]
+    assert [index_of(found.array) for found in pictures] == [1, 4]
     assert "2.png is no picture" in caplog.text
     assert "2 of 4 pictures could not be read" in caplog.text
 
@@ -101,7 +101,7 @@ def test_a_loop_starts_again(tmp_path: Path) -> None:
     for index in range(3):
         write(tmp_path / f"{index}.png", index)
     pictures = read_all(create_source("folder", section(tmp_path, loop=True), None), most=7)
-    assert [index_of(found.pixels) for found in pictures] == [0, 1, 2, 0, 1, 2, 0]
+    assert [index_of(found.array) for found in pictures] == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_max_fps_is_the_pace_and_leaves_nothing_out(tmp_path: Path) -> None:
@@ -125,4 +125,4 @@ def test_a_name_that_is_not_utf_8_is_a_picture_like_any_other(tmp_path: Path) ->
     write(tmp_path / "a.png", 1).rename(tmp_path / os.fsdecode(b"\xff\xe4.png"))
     write(tmp_path / "ä ö.png", 2)
     pictures = read_all(create_source("folder", section(tmp_path), None))
-    assert sorted(index_of(found.pixels) for found in pictures) == [1, 2]
+    assert sorted(index_of(found.array) for found in pictures) == [1, 2]

@@ -47,9 +47,9 @@ def test_a_camera_streams(rtsp_server: Start, options: tuple[str, ...]) -> None:
     assert source.live is True
     source.open()
     pictures = [source.read(2.0) for _ in range(10)]
-    assert {found.pixels.shape for found in pictures if found} == {(288, 352, 3)}
+    assert {found.array.shape for found in pictures if found} == {(288, 352, 3)}
     # The test pattern is a white ball on black: neither grey smears nor an empty picture.
-    assert all(2 < found.pixels.mean() < 30 for found in pictures if found)
+    assert all(2 < found.array.mean() < 30 for found in pictures if found)
     source.close()
 
 

@@ -23,7 +23,7 @@ def test_a_scene_that_is_not_live_renders_every_frame() -> None:
 def test_the_pixels_are_those_of_the_scene() -> None:
     pictures = read_all(create_source("street", section(f"{SCENE}&live=false&frames=3"), None))
     scene = StreetScene(seed=3, width=160, height=96, fps=20)
-    assert all(np.array_equal(found.pixels, scene.render(index)) for index, found in enumerate(pictures))
+    assert all(np.array_equal(found.array, scene.render(index)) for index, found in enumerate(pictures))
 
 
 def test_a_late_reader_of_a_live_scene_finds_a_later_frame() -> None:

@@ -53,7 +53,7 @@ def keep_all(info: FrameInfo, found: Candidates, timings: Timings) -> Detections
 def sees_cars_and_every_fourth_dog(frame: Frame) -> Candidates:
     car = (10, 10, 30, 30, 0.9, 0)
     dog = (40, 10, 60, 30, 0.8, 1)
-    return candidates(car, dog) if frame.pixels[0, 0, 0] % 4 == 0 else candidates(car)
+    return candidates(car, dog) if frame.array[0, 0, 0] % 4 == 0 else candidates(car)
 
 
 def test_every_image_is_judged_once_in_batches() -> None:

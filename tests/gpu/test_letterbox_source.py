@@ -18,8 +18,15 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_app.geometry import Align, Color, Fit, InputSpec, Layout
-from edge_app.gpu.letterbox import IMAGE_DTYPE, TARGET_DTYPE, LetterboxKernel, image_of, target_of
-from edge_app.messages import Frame, FrameInfo, PixelFormat
+from edge_app.gpu.letterbox import (
+    IMAGE_DTYPE,
+    TARGET_DTYPE,
+    ImageInMemory,
+    LetterboxKernel,
+    image_of,
+    target_of,
+)
+from edge_app.messages import BT601_LIMITED_RANGE, Frame, FrameInfo, PixelFormat
 from edge_app.preprocess.letterbox import CpuPreprocessor
 from tests.gpu.host_kernels import HERE, KERNELS
 
@@ -80,14 +87,18 @@ def frame(width: int, height: int, pixel_format: PixelFormat = BGR, kind: str = 
     return Frame(FrameInfo("camera", 0, 0, 0, width, height), np.ascontiguousarray(pixels), pixel_format)
 
 
+def in_memory(item: Frame, address: int) -> ImageInMemory:
+    info = item.info
+    return ImageInMemory.without_gaps(info.width, info.height, item.pixel_format, item.colors, address)
+
+
 def describe(frames: Sequence[Frame | None], spec: InputSpec) -> NDArray[Any]:
     """Describe a batch as `LetterboxKernel` does; None is a place without an image."""
     kernel = LetterboxKernel(Recorder(), spec, FLOAT32)
     images: NDArray[Any] = np.zeros(len(frames), IMAGE_DTYPE)
     for place, item in enumerate(frames):
         if item is not None:
-            info, pixels = item.info, np.asarray(item.pixels)
-            kernel.describe(images, place, info.width, info.height, item.pixel_format, address_of(pixels))
+            kernel.describe(images, place, in_memory(item, address_of(item.array)))
     return images
 
 
@@ -167,7 +178,7 @@ def test_an_image_of_the_inputs_size_is_not_changed(library: Any, dtype: np.dtyp
     spec = InputSpec(66, 50, scale=1.0, color=Color.BGR, layout=Layout.NHWC)
     bgr, nv12 = frame(66, 50), frame(66, 50, NV12)
     found = run(library, describe([bgr, nv12], spec), spec, dtype)
-    assert np.array_equal(found[0], bgr.pixels)
+    assert np.array_equal(found[0], bgr.array)
     assert np.array_equal(found[1], cv2.cvtColor(np.asarray(nv12.pixels), cv2.COLOR_YUV2BGR_NV12))
 
 
@@ -288,9 +299,10 @@ def test_only_the_addresses_change_from_frame_to_frame() -> None:
     kernel = LetterboxKernel(Recorder(), spec, FLOAT32)
     images: NDArray[Any] = np.zeros(3, IMAGE_DTYPE)
     for place, address in ((2, 1 << 46), (0, 5)):
-        kernel.describe(images, place, 1920, 1080, NV12, address)
-        expected = image_of(1920, 1080, NV12, spec)
-        expected["source"], expected["chroma"] = address, address + 1920 * 1080
+        image = ImageInMemory.without_gaps(1920, 1080, NV12, BT601_LIMITED_RANGE, address)
+        kernel.describe(images, place, image)
+        expected = image_of(image, spec)
+        assert (expected["source"].item(), expected["chroma"].item()) == (address, address + 1920 * 1080)
         assert images[place].tobytes() == expected.tobytes()
     assert not any(images[1].tobytes())
 

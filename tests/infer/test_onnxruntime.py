@@ -28,7 +28,7 @@ class MeanPreprocessor:
     def write(self, frame: Frame, out: NDArray[np.float32]) -> None:
         if frame.info.camera_id == "broken":
             raise ValueError("cannot take this frame")
-        out[:] = frame.pixels[0, 0, 0]
+        out[:] = frame.array[0, 0, 0]
 
 
 class MeanHead:

@@ -259,7 +259,7 @@ def make_street(backend: TensorRtBackend, count: int, *, wrong: int | None = Non
 
     def make_frame(number: int) -> Frame:
         frame = noise(backend, number, pinned=number % 2 == 0)
-        return replace(frame, pixels=frame.pixels[1:]) if number == wrong else frame
+        return replace(frame, pixels=frame.array[1:]) if number == wrong else frame
 
     return LeasedStreet(backend, count, make_frame)
 

@@ -13,7 +13,7 @@
 typedef unsigned char u8;
 typedef unsigned long long u64;
 
-enum Format { BGR = 0, NV12 = 1 };
+enum Format { BGR = 0, NV12 = 1, P016 = 2 };  // P016: as NV12, with samples of two bytes
 enum OutputType { FLOAT32 = 0, FLOAT16 = 1, UINT8 = 2 };
 
 // One image of a batch; mirrored by IMAGE_DTYPE in letterbox.py.
@@ -41,12 +41,17 @@ struct Bgr { float b, g, r; };
 
 __device__ static inline int clamp_byte(int value) { return value < 0 ? 0 : value > 255 ? 255 : value; }
 
-__device__ static inline Bgr read_nv12(const LetterboxImage& image, int x, int y) {
+// A sample of a plane as a byte: of two bytes, little-endian, the upper one.
+__device__ static inline int read_sample(u64 row, int column, int format) {
+    return format == P016 ? ((const u8*)row)[2 * column + 1] : ((const u8*)row)[column];
+}
+
+__device__ static inline Bgr read_yuv(const LetterboxImage& image, int x, int y) {
     const int shift = 20, half = 1 << 19;
-    const u8* luma = (const u8*)image.source;
-    const u8* chroma = (const u8*)image.chroma + (size_t)(y >> 1) * image.chroma_pitch + (x & ~1);
-    const int u = chroma[0] - 128, v = chroma[1] - 128;
-    int level = luma[(size_t)y * image.pitch + x] - image.y_offset;
+    const u64 chroma = image.chroma + (size_t)(y >> 1) * image.chroma_pitch;
+    const int u = read_sample(chroma, x & ~1, image.format) - 128;
+    const int v = read_sample(chroma, x | 1, image.format) - 128;
+    int level = read_sample(image.source + (size_t)y * image.pitch, x, image.format) - image.y_offset;
     level = (level < 0 ? 0 : level) * image.y_gain;
     Bgr pixel;
     pixel.b = (float)clamp_byte((level + image.u_to_blue * u + half) >> shift);
@@ -56,7 +61,7 @@ __device__ static inline Bgr read_nv12(const LetterboxImage& image, int x, int y
 }
 
 __device__ static inline Bgr read_pixel(const LetterboxImage& image, int x, int y) {
-    if (image.format == NV12) return read_nv12(image, x, y);
+    if (image.format != BGR) return read_yuv(image, x, y);
     const u8* pixel = (const u8*)image.source + (size_t)y * image.pitch + 3 * x;
     Bgr read = {(float)pixel[0], (float)pixel[1], (float)pixel[2]};
     return read;

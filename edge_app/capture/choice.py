@@ -1,0 +1,59 @@
+"""Which decoder a camera uses: decided once, said openly, and another one when it fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from enum import Enum
+
+from edge_app.errors import DecoderError
+
+logger = logging.getLogger(__name__)
+
+
+class Way(str, Enum):
+    """A kind of decoder, by its name in the configuration."""
+
+    NVDEC = "nvdec"
+    """The GPU's decoder, into device memory."""
+    GSTREAMER = "gstreamer"
+    """GStreamer through OpenCV: the hardware's decoder on a Jetson."""
+    CPU = "cpu"
+    """FFmpeg through OpenCV, or what else the kind of camera needs."""
+
+
+class DecoderChoice:
+    """The decoders that a camera may use, best first. Asked by its readers, one after the other.
+
+    Args:
+        camera_id: For the log.
+        ways: At least one.
+    """
+
+    def __init__(self, camera_id: str, ways: Sequence[Way]) -> None:
+        self._camera_id = camera_id
+        self._ways = list(ways)
+        self._lock = threading.Lock()
+        self._fallbacks = 0
+
+    @property
+    def way(self) -> Way:
+        """The one in use."""
+        return self._ways[0]
+
+    @property
+    def fallbacks(self) -> int:
+        """How often one failed and another took its place."""
+        return self._fallbacks
+
+    def failed(self, way: Way, error: DecoderError) -> None:
+        """Note that a decoder cannot go on. The next connection uses the next one, if there is one."""
+        with self._lock:
+            if self._ways[0] is not way or len(self._ways) == 1:
+                return
+            del self._ways[0]
+            self._fallbacks += 1
+        logger.warning(
+            "camera %s: %s; from here on it is decoded by %s", self._camera_id, error.message, self.way.value
+        )
