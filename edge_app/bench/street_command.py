@@ -25,6 +25,7 @@ from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.loader import load_config
 from edge_app.config.models import AppConfig
 from edge_app.errors import ConfigError, EdgeAppError
+from edge_app.files.writable import require_writable
 
 RAW_SECONDS = 1.0
 STREAMS = 4
@@ -64,6 +65,8 @@ def run_street(
 ) -> None:
     """Measure and print; see `edge-app bench street`. Raises EdgeAppError."""
     logging.basicConfig(level=logging.WARNING)
+    if json_path is not None:
+        require_writable(json_path, "--json")
     if plot_path is not None:
         from edge_app.bench.plot import require_plots
 
