@@ -9,9 +9,7 @@ counts what was sent until its deletion is on disk: what comes twice after a cra
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import shutil
 import sqlite3
 import threading
@@ -21,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_app.errors import EdgeAppError
+from edge_app.files.lock import hold
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
 from edge_app.publish.outbox.state import OutboxState
@@ -122,7 +122,7 @@ class Outbox:
         self._done: list[int] = []
         self._store: OutboxStore | None = None
         self._generation = 0
-        self._lock_file: int | None = None
+        self._hold: contextlib.ExitStack | None = None
         self._read_error: sqlite3.Error | None = None
         self._disk_problem: str | None = None
         self._refused: tuple[int, str] | None = None
@@ -368,7 +368,7 @@ class Outbox:
                     self._writing = []
                     self._stalled = False
             self._keep_bounds(store, look_at_ages=look_at_ages)
-        except (sqlite3.Error, UnusableStoreError, OSError) as error:
+        except (sqlite3.Error, UnusableStoreError, EdgeAppError, OSError) as error:
             self._fail(error)
             return False
         except Exception as error:  # a fault of this file must not stop the video
@@ -404,8 +404,10 @@ class Outbox:
 
     def _open(self) -> OutboxStore:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._lock_file is None:
-            self._lock_file = _locked(self._path.with_suffix(".lock"))
+        if self._hold is None:
+            until_the_end = contextlib.ExitStack()
+            until_the_end.enter_context(hold(self._path.with_suffix(".lock"), timeout_s=0))
+            self._hold = until_the_end
         try:
             store = self._opened()
         except UnusableStoreError as error:
@@ -457,9 +459,9 @@ class Outbox:
 
     def _close(self) -> None:
         self._close_store()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
 
     def _tell(self) -> None:
         """Tell the problem, if it is another one than before. Called by both threads."""
@@ -480,21 +482,9 @@ class Outbox:
             self._drops.dropped(camera_id, reason, count)
 
 
-def _locked(path: Path) -> int:
-    """Lock a file for this process, and return it. Raises OSError if another one has it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        raise OSError(f"another process uses it ({path})") from None
-    except OSError:
-        os.close(file)
-        raise
-    return file
-
-
 def _words(error: Exception) -> str:
+    if isinstance(error, EdgeAppError):
+        return error.message
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -398,7 +399,7 @@ def test_two_processes_cannot_share_a_file(bench: Bench) -> None:
     second = bench.open()
     put(second, 1)
     until(lambda: second.problem is not None, "the problem is told")
-    assert "another process uses it" in str(second.problem)
+    assert f"{bench.path.with_suffix('.lock')} is held by process {os.getpid()} " in str(second.problem)
     first.stop()
     on_disk(second, 1)
 
