@@ -120,9 +120,6 @@ class TutorialSide:
         from edge_app.app.engines import Engines
 
         engines = Engines(config, describe(config))
-        found = engines.find()
-        if found is None:
-            raise EdgeAppError("edge_app's engine is not in the store")
         section = config.postprocess
         self._thresholds = class_thresholds(section, engines.description.labels or ())
         self._iou, self._most = section.iou_threshold, section.max_detections
@@ -130,7 +127,7 @@ class TutorialSide:
         self._stages: list[tuple[float, ...]] = []
         self._cuda: Any
         self._trt: Any
-        self._load(engines.store.read(found))
+        self._load(engines.store.read(engines.require()))
 
     def about(self) -> Mapping[str, str]:
         """Return the versions."""
