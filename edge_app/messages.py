@@ -189,6 +189,8 @@ class ModelInfo:
     precision: str
     engine_sha256: str | None = None
     """Of the engine's plan, where the backend runs one."""
+    configured_name: str | None = None
+    """Its name below `models` in the configuration; None: the one of `model`."""
 
 
 @dataclass(frozen=True, slots=True)
