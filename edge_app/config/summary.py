@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_app.config.camera_uri import CameraKind, parse_camera_uri
 from edge_app.config.checks import PASSWORD_KEYS
 from edge_app.config.document import render_default_config, render_starter_config
+from edge_app.config.labels import known_labels, without_model
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import AppConfig, CameraSection
 from edge_app.config.per_model import cameras_by_model, config_of_model
@@ -90,8 +91,17 @@ def _warnings(loaded: LoadedConfig) -> Iterator[str]:
         file = getattr(config.mqtt.tls, key)
         if file and not Path(file).is_file():
             yield f"mqtt.tls.{key}: the file does not exist: {file}"
+    yield from _label_warnings(config)
     if config.mqtt.tls.insecure:
         yield "mqtt.tls.insecure: anybody on the way to the broker can read and change what is published"
+
+
+def _label_warnings(config: AppConfig) -> Iterator[str]:
+    house = config.mqtt.home_assistant
+    labels = [known_labels(config_of_model(config, name).model) for name in cameras_by_model(config)]
+    if house.enabled and None not in labels:
+        known = {label for found in labels for label in found or ()}
+        yield from (f"mqtt.home_assistant.classes: {words}" for words in without_model(house.classes, known))
 
 
 def _camera_warnings(config: AppConfig) -> Iterator[str]:

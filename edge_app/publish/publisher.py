@@ -160,6 +160,7 @@ class MqttPublisher(Traffic):
         self._info = info
         self._keep(self._topics.info, lambda stamp: payloads.info_payload(stamp, info))
         if self._discovery is not None:
+            self._discovery.warn(info)
             self._counts = {name: CountWatch(len(model.labels)) for name, model in info.models.items()}
             for topic, payload in self._discovery.messages(info):
                 self._states.put(Message(topic, payloads.encode(payload), qos=1, retain=True))
