@@ -67,8 +67,15 @@ def write_starter_config(output: Path | None, *, camera_uri: str | None = None, 
 
 def _model(config: AppConfig, name: str | None) -> str:
     of_model = config_of_model(config, name)
-    path = of_model.model.path
-    return path if name is None else f"{name}: {path} on GPU {of_model.inference.device}"
+    path, inference = of_model.model.path, of_model.inference
+    if name is None:
+        return path
+    where = {
+        "tensorrt": f"on GPU {inference.device}",
+        "onnxruntime": "on the CPU",
+        "auto": f"on GPU {inference.device}, on the CPU where there is no GPU",
+    }
+    return f"{name}: {path} {where[inference.backend]}"
 
 
 def _camera(camera: CameraSection) -> str:
