@@ -226,8 +226,8 @@ class Engines:
 
 
 def engine_directory(section: EngineSection) -> Path:
-    """Return where the engines of a configuration are kept."""
-    return Path(section.directory) if section.directory else state_directory() / "engines"
+    """Return where the engines of a configuration are kept. Raises ConfigError if nothing names a place."""
+    return Path(section.directory) if section.directory else state_directory("engine.directory") / "engines"
 
 
 def _calibration_settings(section: CalibrationSection) -> str | None:

@@ -12,9 +12,11 @@ from edge_app.config.document import render_default_config, render_starter_confi
 from edge_app.config.labels import known_labels, without_model
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import AppConfig, CameraSection
+from edge_app.config.paths import outbox_directory
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import redact_uri
 from edge_app.errors import ConfigError
+from edge_app.files.place import why_unusable
 
 
 def check_config(path: Path) -> list[str]:
@@ -99,6 +101,7 @@ def _warnings(loaded: LoadedConfig) -> Iterator[str]:
         if file and not Path(file).is_file():
             yield f"mqtt.tls.{key}: the file does not exist: {file}"
     yield from _label_warnings(config)
+    yield from _outbox_warnings(config)
     if config.mqtt.tls.insecure:
         yield "mqtt.tls.insecure: anybody on the way to the broker can read and change what is published"
 
@@ -109,6 +112,20 @@ def _label_warnings(config: AppConfig) -> Iterator[str]:
     if house.enabled and None not in labels:
         known = {label for found in labels for label in found or ()}
         yield from (f"mqtt.home_assistant.classes: {words}" for words in without_model(house.classes, known))
+
+
+def _outbox_warnings(config: AppConfig) -> Iterator[str]:
+    """Yield what stands against an outbox, as far as this user can tell: the service may be another one."""
+    if config.mqtt.delivery.detections != "durable":
+        return
+    try:
+        directory = outbox_directory(config.mqtt.outbox)
+    except ConfigError as error:
+        yield str(error)
+        return
+    why = why_unusable(directory.absolute())
+    if why is not None:
+        yield f"mqtt.outbox.directory: {why}"
 
 
 def _camera_warnings(config: AppConfig) -> Iterator[str]:

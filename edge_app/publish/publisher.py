@@ -56,7 +56,7 @@ class MqttPublisher(Traffic):
         outbox_trouble: Called when the outbox begins to fail, in words, and with None when it works again.
 
     Raises:
-        ConfigError: If the broker's URI or certificate files cannot be used.
+        ConfigError: If the broker's URI or certificate files cannot be used, or the outbox has no place.
         PublishError: If root or node cannot be part of a topic.
     """
 

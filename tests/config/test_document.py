@@ -208,3 +208,17 @@ def test_labels_of_a_model_without_cameras_do_not_count(tmp_path: Path) -> None:
         "models.cats: no camera names it, so it is not loaded",
         "mqtt.home_assistant.classes: no model has the label zebra",
     ]
+
+
+DURABLE = "mqtt: {{delivery: {{detections: {}}}, outbox: {{directory: {}}}}}\n"
+
+
+def test_a_place_of_the_outbox_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "edge.yaml"
+    assert warnings_of(path, CAMERA + DURABLE.format("durable", "new/outbox")) == []
+    assert warnings_of(path, CAMERA + DURABLE.format("live", "file")) == []
+    for directory in ("file", "file/outbox"):
+        assert warnings_of(path, CAMERA + DURABLE.format("durable", directory)) == [
+            f"mqtt.outbox.directory: {tmp_path}/file is not a directory"
+        ]

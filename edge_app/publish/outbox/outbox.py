@@ -21,6 +21,7 @@ from pathlib import Path
 
 from edge_app.errors import EdgeAppError
 from edge_app.files.lock import hold
+from edge_app.files.place import why_unusable
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
 from edge_app.publish.outbox.state import OutboxState
@@ -403,7 +404,12 @@ class Outbox:
         self._count(beyond, DropReason.OUTBOX_FULL)
 
     def _open(self) -> OutboxStore:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = self._path.parent
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            why = why_unusable(directory.absolute()) or _words(error)
+            raise OSError(f"its directory cannot be made: {why}") from error
         if self._hold is None:
             until_the_end = contextlib.ExitStack()
             until_the_end.enter_context(hold(self._path.with_suffix(".lock"), timeout_s=0))

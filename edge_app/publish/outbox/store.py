@@ -7,6 +7,8 @@ Format: table `messages`, in the order of `position`; `user_version` is the form
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import time
 from collections import Counter
@@ -40,10 +42,9 @@ CREATE TABLE messages (
     clock_synced INTEGER NOT NULL
 ) STRICT
 """
-INSERT = (
-    "INSERT INTO messages (topic, camera, payload, bytes, boot, stored_s, stored_unix_s, clock_synced) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
+WRITTEN = ("topic", "camera", "payload", "bytes", "boot", "stored_s", "stored_unix_s", "clock_synced")
+COLUMNS = {"position", *WRITTEN}
+INSERT = f"INSERT INTO messages ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})"  # noqa: S608 - ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class OutboxStore:
 
     Raises:
         UnusableStoreError: The file is not an outbox of this version, or is damaged.
-        sqlite3.OperationalError: It cannot be opened or written now.
+        sqlite3.OperationalError, OSError: It cannot be opened or written now.
     """
 
     def __init__(
@@ -123,6 +124,8 @@ class OutboxStore:
         self._path = path
         self._clock_s, self._unix_s, self._clock_synced = clock_s, unix_s, clock_synced
         self._boot = boot_id()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.touch(mode=0o600)  # what was seen is nobody else's business; SQLite's other files follow it
         self._writer = self._connect(synced=synced)
         try:
@@ -250,6 +253,10 @@ class OutboxStore:
             return
         if version != FORMAT:
             raise UnusableStoreError(f"it has format {version}, this version writes {FORMAT}")
+        found = {name for (name,) in self._writer.execute("SELECT name FROM pragma_table_info('messages')")}
+        if found != COLUMNS:
+            differing = ", ".join(sorted(found ^ COLUMNS))
+            raise UnusableStoreError(f"its table of messages is not that of format {FORMAT}: {differing}")
         (verdict,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise UnusableStoreError(str(verdict))

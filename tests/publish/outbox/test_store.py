@@ -161,12 +161,20 @@ def damage(path: Path, how: str) -> None:
         content[middle : middle + 512] = bytes(byte ^ 0xFF for byte in content[middle : middle + 512])
         path.write_bytes(content)
     else:
+        changes = {
+            "newer": "PRAGMA user_version = 99",
+            "a column less": "ALTER TABLE messages DROP COLUMN clock_synced",
+            "a column more": "ALTER TABLE messages ADD COLUMN colour TEXT",
+            "no table": "DROP TABLE messages",
+        }
         with sqlite3.connect(path) as database:
-            database.execute("PRAGMA user_version = 99")
+            database.execute(changes[how])
         database.close()
 
 
-@pytest.mark.parametrize("how", ["no database", "truncated", "bits flipped", "newer"])
+@pytest.mark.parametrize(
+    "how", ["no database", "truncated", "bits flipped", "newer", "a column less", "a column more", "no table"]
+)
 def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, how: str) -> None:
     path = tmp_path / "o.db"
     store = open_store(path)
