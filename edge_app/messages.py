@@ -59,6 +59,8 @@ class DropReason(str, Enum):
     """The message waited in the outbox for longer than `mqtt.outbox.max_age_s`."""
     OUTBOX_UNWRITABLE = "outbox_unwritable"
     """The message could not be written to the disk."""
+    TOO_LARGE = "too_large"
+    """The message has more bytes than the broker takes."""
 
 
 class Lease(Protocol):
