@@ -42,6 +42,7 @@ from edge_app.bench.turns import Child, answer_requests
 from edge_app.config.loader import load_config
 from edge_app.config.models import AppConfig
 from edge_app.errors import EdgeAppError
+from edge_app.files.writable import require_writable
 from edge_app.postprocess.thresholds import class_thresholds
 
 OURS, TUTORIAL, TRTUTILS = "edge_app", "tutorial", "trtutils"
@@ -119,9 +120,6 @@ class TutorialSide:
         from edge_app.app.engines import Engines
 
         engines = Engines(config, describe(config))
-        found = engines.find()
-        if found is None:
-            raise EdgeAppError("edge_app's engine is not in the store")
         section = config.postprocess
         self._thresholds = class_thresholds(section, engines.description.labels or ())
         self._iou, self._most = section.iou_threshold, section.max_detections
@@ -129,7 +127,7 @@ class TutorialSide:
         self._stages: list[tuple[float, ...]] = []
         self._cuda: Any
         self._trt: Any
-        self._load(engines.store.read(found))
+        self._load(engines.store.read(engines.require()))
 
     def about(self) -> Mapping[str, str]:
         """Return the versions."""
@@ -448,11 +446,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.serve is not None:
         serve(sides[options.serve])
     elif options.prepare is not None:
+        require_writable(options.prepare[1], "--prepare")
         prepare_export(config, *options.prepare)
     elif options.build is not None:
         source, target = options.build
+        require_writable(target, "--build")
         build_engine(source, target, options.timing_cache, options.level)
     else:
+        if options.json is not None:
+            require_writable(options.json, "--json")
         result = compare(options)
         sys.stdout.write("\n".join(lines(result)) + "\n")
         if options.json is not None:

@@ -81,6 +81,8 @@ class DropReason(str, Enum):
     """The message waited in the outbox for longer than `mqtt.outbox.max_age_s`."""
     OUTBOX_UNWRITABLE = "outbox_unwritable"
     """The message could not be written to the disk."""
+    TOO_LARGE = "too_large"
+    """The message has more bytes than the broker takes."""
 
 
 class Lease(Protocol):
@@ -252,6 +254,8 @@ class ModelInfo:
     precision: str
     engine_sha256: str | None = None
     """Of the engine's plan, where the backend runs one."""
+    configured_name: str | None = None
+    """Its name below `models` in the configuration; None: the one of `model`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,9 +191,9 @@ class Application:
         """Open the models that have cameras, one after the other, into `detectors`; True once all are."""
         for name in self._lanes:
             config = config_of_model(self._config, name)
-            progress = BuildWatch(Path(config.model.path).stem, self._watch.starting)
+            progress = BuildWatch(name or Path(config.model.path).stem, self._watch.starting)
             try:
-                detector = open_detector(config, emit=progress, cancelled=stop.is_set)
+                detector = open_detector(config, configured_name=name, emit=progress, cancelled=stop.is_set)
             except EdgeAppError as error:
                 if name is not None:
                     error.message = f"models.{name}: {error.message}"
@@ -206,19 +207,20 @@ class Application:
 
     def _model(self, name: str | None, detector: Detector) -> Model:
         inference = config_of_model(self._config, name).inference
-        own_name = "" if len(self._lanes) == 1 else name or detector.backend.model.name
-        return Model(
-            self._lanes[name], detector.backend, detector.detect, inference.batch_wait_ms / 1e3, own_name
-        )
+        wait_s = inference.batch_wait_ms / 1e3
+        return Model(self._lanes[name], detector.backend, detector.detect, wait_s, name or "")
 
     def _info(self, detectors: Mapping[str | None, Detector]) -> NodeInfo:
-        cameras = self._config.cameras
+        chosen = {name: self._config.cameras[name].model for name in self._live}
         return NodeInfo(
             version=__version__,
             python=platform.python_version(),
             platform=platform.platform(),
             started_at_ns=self._started_at_ns,
-            models={name: detectors[cameras[name].model].backend.model for name in self._live},
+            models={
+                name: replace(detectors[model].backend.model, configured_name=model)
+                for name, model in chosen.items()
+            },
         )
 
     def _publisher_failed(self, error: BaseException) -> None:

@@ -53,6 +53,7 @@ def choose_backend(section: InferenceSection) -> tuple[str, str]:
 def open_detector(
     config: AppConfig,
     *,
+    configured_name: str | None = None,
     emit: EventSink = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Detector:
@@ -60,6 +61,7 @@ def open_detector(
 
     Args:
         config: Model, inference, engine and postprocess sections count.
+        configured_name: The model's name below `models`, for the log; None: it is the one of `model`.
         emit: Told of the progress of a build.
         cancelled: Asked often; a build is ended once it is true.
 
@@ -69,16 +71,16 @@ def open_detector(
     """
     description = describe(config)
     name, reason = choose_backend(config.inference)
-    logger.info("backend %s: %s", name, reason)
+    whose = "" if configured_name is None else f"models.{configured_name}: "
+    logger.info("%sbackend %s: %s", whose, name, reason)
     try:
         backend = _open_backend(name, config, description, emit, cancelled)
     except (BackendError, EngineError) as error:
         if name == "tensorrt":
             error.hint = f"{error.hint} {WAY_OUT}" if error.hint else WAY_OUT
         raise
-    logger.info(
-        "model %s (sha256 %s): %s", backend.model.name, backend.model.sha256[:12], backend.description
-    )
+    model = backend.model
+    logger.info("%smodel %s (sha256 %s): %s", whose, model.name, model.sha256[:12], backend.description)
     return detector_of(backend, config.postprocess)
 
 

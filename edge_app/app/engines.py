@@ -114,6 +114,17 @@ class Engines:
         found = (known.get(state) for state in (EngineState.GOOD, EngineState.REFUSED, EngineState.CANDIDATE))
         return next((engine for engine in found if engine is not None), None)
 
+    def require(self) -> StoredEngine:
+        """Return what `find` does. Raises EngineError if the store has none."""
+        engine = self.find()
+        if engine is None:
+            raise EngineError(
+                f"there is no {self._section.precision} engine of {self.description.name} that fits here "
+                f"in {self.store.directory}",
+                hint="Build it: edge-app build; edge-app engines --explain says what the others are.",
+            )
+        return engine
+
     def last_good(self) -> StoredEngine | None:
         """Return an engine of this model that may serve while the wanted one cannot be had."""
         wanted = wanted_identity(self.store, self.request(), self._device)
@@ -215,8 +226,8 @@ class Engines:
 
 
 def engine_directory(section: EngineSection) -> Path:
-    """Return where the engines of a configuration are kept."""
-    return Path(section.directory) if section.directory else state_directory() / "engines"
+    """Return where the engines of a configuration are kept. Raises ConfigError if nothing names a place."""
+    return Path(section.directory) if section.directory else state_directory("engine.directory") / "engines"
 
 
 def _calibration_settings(section: CalibrationSection) -> str | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from edge_app.bench import letterbox, model, nms, nms_gpu, outbox, pipeline, publish, startup
 from edge_app.bench.measure import BenchResult
 from edge_app.errors import ConfigError
+from edge_app.files.writable import require_writable
 
 BENCHMARKS: dict[str, tuple[Callable[[int | None], Sequence[BenchResult]], str]] = {
     "letterbox": (lambda rounds: [_run(letterbox.run, rounds)], "a 1080p frame into the model's input"),
@@ -50,7 +51,7 @@ def run_benchmarks(names: Sequence[str], *, rounds: int | None, json_path: Path 
     if unknown:
         raise ConfigError(f"there is no benchmark {unknown[0]!r}", hint=f"There are {', '.join(BENCHMARKS)}.")
     if json_path is not None:
-        _require_writable(json_path)
+        require_writable(json_path, "--json")
     results: list[BenchResult] = []
     for name in names:
         with console.status(f"measuring {name} ..."):
@@ -60,16 +61,6 @@ def run_benchmarks(names: Sequence[str], *, rounds: int | None, json_path: Path 
     if json_path is not None:
         content = orjson.dumps([result.as_json() for result in results], option=orjson.OPT_INDENT_2)
         json_path.write_bytes(content + b"\n")
-
-
-def _require_writable(path: Path) -> None:
-    """Find out before minutes of measuring and not after; what the file holds stays."""
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror}.", hint="Choose another place for --json."
-        ) from None
 
 
 def _run(run: Callable[..., BenchResult], rounds: int | None, **arguments: int) -> BenchResult:

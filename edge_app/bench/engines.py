@@ -26,6 +26,7 @@ from edge_app.bench.engine_report import EXACT, REFERENCE, Comparison, WayRow, j
 from edge_app.bench.measure import environment
 from edge_app.bench.turns import Child
 from edge_app.errors import BackendError, EdgeAppError
+from edge_app.files.writable import require_writable
 
 PEER = Path(__file__).parents[2] / "benchmarks" / "torch_peer.py"
 OPEN_TIMEOUT_S = 240.0
@@ -153,9 +154,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         BackendError: A side cannot run, or they have nothing in common.
+        ConfigError: The result cannot be written.
     """
     if not PEER.exists():
         raise BackendError(f"{PEER} is missing", hint="This benchmark runs in a checkout of the repository.")
+    if arguments.json is not None:
+        require_writable(arguments.json, "--json")
     turns = Turns(arguments.rounds, arguments.warm_s, arguments.calls)
     peer = [*arguments.torch_python.split(), str(PEER), str(arguments.weights.absolute())]
     engine_side = arguments.engine_side.split()

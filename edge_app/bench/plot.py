@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.errors import ConfigError
+from edge_app.files.writable import require_writable
 
 SUFFIXES = (".png", ".svg")
 PERCENTILES = ("p50", "p95", "p99")
@@ -18,7 +19,7 @@ def require_plots(path: Path) -> None:
     """Check that a chart can be written, before anything is measured.
 
     Raises:
-        ConfigError: The file's name ends in neither .png nor .svg, or matplotlib is missing.
+        ConfigError: The file is neither .png nor .svg or cannot be written, or matplotlib is missing.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(
@@ -27,6 +28,7 @@ def require_plots(path: Path) -> None:
         )
     if find_spec("matplotlib") is None:
         raise ConfigError("charts need matplotlib", hint="pip install matplotlib, or leave out --plot.")
+    require_writable(path, "--plot")
 
 
 def plot_street(result: Mapping[str, Any], path: Path) -> None:

@@ -8,10 +8,12 @@ is what `edge-app run` runs.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -27,8 +29,9 @@ from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera
 from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.models import CameraSection
+from edge_app.errors import CaptureError, ConfigError
 from edge_app.interfaces import PixelMemory
-from edge_app.messages import CameraStatus, Detections, ModelInfo
+from edge_app.messages import CameraState, CameraStatus, Detections, ModelInfo
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Model, Street
@@ -37,6 +40,10 @@ from edge_app.publish.stamper import Stamper
 from edge_app.scene import StreetScene
 
 WARM_UP_S = 1.0
+FIRST_FRAMES_S = 30.0
+"""Longest wait for a frame of every camera."""
+MOST_SOURCE_FPS = 1000.0
+"""As `max_fps` of a camera; frames in memory may come faster."""
 MEMORY, SCENE = "memory", "scene"
 STAGES = ("waiting", "preprocess", "inference", "postprocess")
 
@@ -52,6 +59,9 @@ class Load:
         seconds: How long is measured.
         source: `memory`: frames that are decoded already. `scene`: rendered while it runs. Anything else: the
             URI of a camera or file, which every camera reads.
+
+    Raises:
+        ConfigError: That cannot be offered.
     """
 
     cameras: int = 8
@@ -59,6 +69,18 @@ class Load:
     size: tuple[int, int] = (1920, 1080)
     seconds: float = 5.0
     source: str = MEMORY
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be offered."""
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ConfigError(f"the frames a second must be a number above 0, found {self.fps:g}")
+        if not 0 < self.seconds < math.inf:
+            raise ConfigError(f"the seconds of a round must be a number above 0, found {self.seconds:g}")
+        if not self.source:
+            raise ConfigError("the source is empty", hint=f"Name a camera or file, {SCENE} or {MEMORY}.")
+        if self.source != MEMORY and (self.fps or 0) > MOST_SOURCE_FPS:
+            most = f"at most {MOST_SOURCE_FPS:g} frames a second come from a source"
+            raise ConfigError(f"{most}, found {self.fps:g}", hint="Frames in memory may come faster.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +133,16 @@ class _NullSink:
             self.cameras[detections.info.camera_id] += 1
 
 
-class _NoObserver:
+@dataclass(slots=True)
+class _Gone:
+    """Notes which camera brings no frames, and why."""
+
+    words: str | None = None
+
     def camera_changed(self, status: CameraStatus) -> None:
-        """Not of interest."""
+        """Note the first that is lost or has ended."""
+        if self.words is None and status.state in {CameraState.LOST, CameraState.ENDED}:
+            self.words = f"{status.camera_id} is {status.state.value}: {status.reason or 'there is no more'}"
 
 
 def measure_street(
@@ -134,7 +163,7 @@ def measure_street(
         memory: What frames in memory lie in, used again by the next run; None: new memory.
 
     Raises:
-        ConfigError, CaptureError: The source cannot be read.
+        ConfigError, CaptureError: The source cannot be read, or no frame of it was processed.
         StageFailedError: A stage failed.
     """
     names = [f"camera{number}" for number in range(load.cameras)]
@@ -143,31 +172,61 @@ def measure_street(
     cameras, sources = _cameras(names, load, memory)
     live = {camera.camera_id: camera.live for camera in cameras}
     lanes = FrameLanes(live, max_age_s=max_age_s, counts=statistics)
-    sink = _NullSink(detector.backend.model)
+    sink, gone = _NullSink(detector.backend.model), _Gone()
     street = Street(
-        cameras=CameraGroup(cameras, lanes, _NoObserver()),
+        cameras=CameraGroup(cameras, lanes, gone),
         live=frozenset(name for name, is_live in live.items() if is_live),
         models=[Model(lanes, detector.backend, detector.detect, batch_wait_s)],
         sink=sink,
         statistics=statistics,
     )
     stop = threading.Event()
-    walk = threading.Thread(target=street.run, args=(stop,), daemon=True)
-    walk.start()
-    _wait_for(lambda: sum(count.processed for count in statistics.counts().values()) >= load.cameras)
-    time.sleep(WARM_UP_S)
+    with ThreadPoolExecutor(1, "street-walk") as pool:
+        walk = pool.submit(street.run, stop)
+        try:
+            _wait_for_frames(walk, statistics, gone)
+            found = _measured(walk, sink, statistics, sources, load.seconds)
+        finally:
+            stop.set()
+    walk.result()
+    memory.take_back()
+    return found
+
+
+def _wait_for_frames(walk: Future[None], statistics: Statistics, gone: _Gone) -> None:
+    """Wait until the street is warm: each camera's first frame, on average, and a while longer."""
+    deadline_s, done = time.monotonic() + FIRST_FRAMES_S, 0
+    while done < len(counts := statistics.counts()) and time.monotonic() < deadline_s:
+        done = sum(count.processed for count in counts.values())
+        if walk.done() or (gone.words is not None and not done):
+            break
+        time.sleep(0.01)
+    if done:
+        wait([walk], WARM_UP_S)
+    if walk.done():
+        walk.result()
+        raise CaptureError("the source has ended before a round began", hint="It must go on for longer.")
+    if not done:
+        why = gone.words or f"no frame was processed within {FIRST_FRAMES_S:g} s"
+        raise CaptureError(f"there is nothing to measure: {why}")
+
+
+def _measured(
+    walk: Future[None],
+    sink: _NullSink,
+    statistics: Statistics,
+    sources: Sequence[MemorySource],
+    seconds: float,
+) -> StreetSpeed:
     before, missed = _totals(statistics), sum(source.missed for source in sources)
     used_s, threads, started = time.process_time(), cpu_s_by_thread(), time.perf_counter()
     sink.recording = True
-    time.sleep(load.seconds)
+    wait([walk], seconds)
     sink.recording = False
     elapsed_s, cpu_s = time.perf_counter() - started, time.process_time() - used_s
     by_thread = used_between(threads, cpu_s_by_thread())
     after = _totals(statistics)
     after["no_buffer"] = sum(source.missed for source in sources) - missed
-    stop.set()
-    walk.join()
-    memory.take_back()
     return _speed(sink, after - before, elapsed_s, cpu_s, by_thread)
 
 
@@ -247,12 +306,6 @@ def _totals(statistics: Statistics) -> Counter[str]:
 
 def _same(source: MemorySource) -> MemorySource:
     return source
-
-
-def _wait_for(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
 
 
 def median_of(runs: Sequence[StreetSpeed]) -> StreetSpeed:

@@ -24,7 +24,8 @@ from edge_app.bench.street_report import report_lines
 from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.loader import load_config
 from edge_app.config.models import AppConfig
-from edge_app.errors import ConfigError, EdgeAppError
+from edge_app.errors import ConfigError
+from edge_app.files.writable import require_writable
 
 RAW_SECONDS = 1.0
 STREAMS = 4
@@ -64,6 +65,8 @@ def run_street(
 ) -> None:
     """Measure and print; see `edge-app bench street`. Raises EdgeAppError."""
     logging.basicConfig(level=logging.WARNING)
+    if json_path is not None:
+        require_writable(json_path, "--json")
     if plot_path is not None:
         from edge_app.bench.plot import require_plots
 
@@ -212,10 +215,7 @@ class _Measurement:
         from edge_app.bench.raw_engine import RawEngine
 
         engines = Engines(self._config, describe(self._config))
-        found = engines.find()
-        if found is None:
-            raise EdgeAppError("the engine that runs is not in the store any more")
-        plan = engines.store.read(found)
+        plan = engines.store.read(engines.require())
         return RawEngine(plan, self._detector.backend.max_batch, self._config.inference.device)
 
 

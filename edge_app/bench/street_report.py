@@ -26,6 +26,9 @@ def report_lines(result: Mapping[str, Any]) -> list[str]:
 def bottleneck(result: Mapping[str, Any]) -> str:
     """Return in words what kept the street from being faster."""
     middle, raw = result["median"], result.get("raw")
+    if not middle["latency_ms"]:
+        came = "frames came, none was finished" if middle["captured"] else "no frame came"
+        return f"unknown: within a round {came}; longer rounds (--seconds) tell more"
     if result["fps"] is not None and not middle["dropped"]:
         return "nothing: everything that was offered was processed"
     if raw and raw["share"] >= BUSY:
@@ -74,7 +77,8 @@ def _street(middle: Mapping[str, Any]) -> Iterator[str]:
         ("lane exit to encoded", middle["from_lane_ms"]),
         *((f"  {stage}", values) for stage, values in middle["stages_ms"].items()),
     ):
-        yield f"{name:22} p50 / p95 / p99 ms: " + " / ".join(f"{value:.2f}" for value in values)
+        told = " / ".join(f"{value:.2f}" for value in values) or "no frame"
+        yield f"{name:22} p50 / p95 / p99 ms: {told}"
     yield f"captured {middle['captured']}, dropped {middle['dropped'] or 'none'}"
 
 

@@ -55,7 +55,8 @@ def cross_check(config: AppConfig, base: Path) -> Iterator[Finding]:
     yield from _check_passwords(config.camera_defaults, ("camera_defaults",))
     yield from _check_backoff(config.camera_defaults, ("camera_defaults",))
     yield from _check_choice(config.camera_defaults, config, ("camera_defaults", "model"))
-    yield from _check_names(config.cameras)
+    yield from _check_names("models", "model", config.models)
+    yield from _check_names("cameras", "camera", config.cameras)
     for name, camera in config.cameras.items():
         yield from _check_camera(camera, ("cameras", name))
         yield from _check_choice(camera, config, ("cameras", name, "model"))
@@ -142,13 +143,13 @@ def _check_classes(config: AppConfig, where: KeyPath, labels_path: KeyPath) -> I
             yield Finding(path, f"is no label of the model, found {shorten(label)}", hint, (labels_path,))
 
 
-def _check_names(names: Iterable[str]) -> Iterator[Finding]:
+def _check_names(section: str, what: str, names: Iterable[str]) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for name in names:
         other = first.setdefault(name.lower(), name)
         if other != name:
-            message = f"differs from the camera {other} only in upper and lower case"
-            yield Finding(("cameras", name), message, "choose another name")
+            message = f"differs from the {what} {other} only in upper and lower case"
+            yield Finding((section, name), message, "choose another name")
 
 
 def _check_camera(camera: CameraSection, path: KeyPath) -> Iterator[Finding]:

@@ -147,7 +147,9 @@ class EngineSection(Section):
     """TensorRT engines, built on this machine from the model."""
 
     directory: str | None = Field(
-        None, description="Where they are kept; null: the service's state directory, or the user's"
+        None,
+        min_length=1,
+        description="Where they are kept; null: the service's state directory, or the user's",
     )
     precision: Literal["fp32", "fp16", "int8"] = Field("fp16", description="How the layers calculate")
     opt_batch: int = Field(1, ge=1, le=64, description="Batch size that the engine is tuned for")
@@ -246,7 +248,7 @@ class OutboxSection(Section):
     """What must arrive waits on disk until the broker has confirmed it."""
 
     directory: str | None = Field(
-        None, description="Where; null: below the service's state directory, or the user's"
+        None, min_length=1, description="Where; null: below the service's state directory, or the user's"
     )
     max_mib: int = Field(
         256, ge=1, le=1048576, description="Most that waits; beyond it the oldest is dropped"

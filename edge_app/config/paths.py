@@ -13,9 +13,11 @@ from edge_app.config.models import (
     CameraSection,
     EngineSection,
     ModelSection,
+    OutboxSection,
     Section,
     VerificationSection,
 )
+from edge_app.errors import ConfigError
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 _ModelT = TypeVar("_ModelT", bound=ModelSection)
@@ -30,17 +32,36 @@ def resolve_path(text: str, base: Path) -> Path:
         return base / text
 
 
-def state_directory() -> Path:
+def state_directory(key: str) -> Path:
     """Return where this user, or this service, keeps what must outlast a restart.
 
     systemd names the place in `STATE_DIRECTORY` (of several the first counts); otherwise it is the user's, by
     the XDG base directory specification.
+
+    Args:
+        key: The key of the configuration that names another place.
+
+    Raises:
+        ConfigError: This user has no home directory, and nothing names another place.
     """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
     home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path("~/.local/state").expanduser()) / "edge-app"
+    try:
+        return (Path(home) if home else Path("~/.local/state").expanduser()) / "edge-app"
+    except RuntimeError:
+        raise ConfigError(
+            f"{key} is null, and this user has no home directory.",
+            hint=f"Name a directory in {key}, or set STATE_DIRECTORY, XDG_STATE_HOME or HOME.",
+        ) from None
+
+
+def outbox_directory(section: OutboxSection) -> Path:
+    """Return where the outboxes of a configuration lie. Raises ConfigError if nothing names a place."""
+    if section.directory is not None:
+        return Path(section.directory)
+    return state_directory("mqtt.outbox.directory") / "outbox"
 
 
 def with_absolute_paths(config: AppConfig, base: Path) -> AppConfig:

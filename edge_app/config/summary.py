@@ -9,11 +9,14 @@ from pathlib import Path
 from edge_app.config.camera_uri import CameraKind, parse_camera_uri
 from edge_app.config.checks import PASSWORD_KEYS
 from edge_app.config.document import render_default_config, render_starter_config
+from edge_app.config.labels import known_labels, without_model
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import AppConfig, CameraSection
+from edge_app.config.paths import outbox_directory
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import redact_uri
 from edge_app.errors import ConfigError
+from edge_app.files.place import why_unusable
 
 
 def check_config(path: Path) -> list[str]:
@@ -66,8 +69,15 @@ def write_starter_config(output: Path | None, *, camera_uri: str | None = None, 
 
 def _model(config: AppConfig, name: str | None) -> str:
     of_model = config_of_model(config, name)
-    path = of_model.model.path
-    return path if name is None else f"{name}: {path} on GPU {of_model.inference.device}"
+    path, inference = of_model.model.path, of_model.inference
+    if name is None:
+        return path
+    where = {
+        "tensorrt": f"on GPU {inference.device}",
+        "onnxruntime": "on the CPU",
+        "auto": f"on GPU {inference.device}, on the CPU where there is no GPU",
+    }
+    return f"{name}: {path} {where[inference.backend]}"
 
 
 def _camera(camera: CameraSection) -> str:
@@ -90,8 +100,32 @@ def _warnings(loaded: LoadedConfig) -> Iterator[str]:
         file = getattr(config.mqtt.tls, key)
         if file and not Path(file).is_file():
             yield f"mqtt.tls.{key}: the file does not exist: {file}"
+    yield from _label_warnings(config)
+    yield from _outbox_warnings(config)
     if config.mqtt.tls.insecure:
         yield "mqtt.tls.insecure: anybody on the way to the broker can read and change what is published"
+
+
+def _label_warnings(config: AppConfig) -> Iterator[str]:
+    house = config.mqtt.home_assistant
+    labels = [known_labels(config_of_model(config, name).model) for name in cameras_by_model(config)]
+    if house.enabled and None not in labels:
+        known = {label for found in labels for label in found or ()}
+        yield from (f"mqtt.home_assistant.classes: {words}" for words in without_model(house.classes, known))
+
+
+def _outbox_warnings(config: AppConfig) -> Iterator[str]:
+    """Yield what stands against an outbox, as far as this user can tell: the service may be another one."""
+    if config.mqtt.delivery.detections != "durable":
+        return
+    try:
+        directory = outbox_directory(config.mqtt.outbox)
+    except ConfigError as error:
+        yield str(error)
+        return
+    why = why_unusable(directory.absolute())
+    if why is not None:
+        yield f"mqtt.outbox.directory: {why}"
 
 
 def _camera_warnings(config: AppConfig) -> Iterator[str]:

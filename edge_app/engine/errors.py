@@ -19,10 +19,6 @@ class DamagedEngineError(EngineError):
     """A plan or its manifest is not what was written; it was set aside."""
 
 
-class StoreLockedError(EngineError):
-    """Another process builds in this store and did not finish within the time given."""
-
-
 class RefusedEngineError(EngineError):
     """The engine was built, but its results are too far from those of the model."""
 

@@ -15,11 +15,11 @@ from edge_app.engine.durable import temporary_name
 from edge_app.engine.errors import DamagedEngineError, RefusedEngineError
 from edge_app.engine.events import BuildEvent, EventKind, EventSink
 from edge_app.engine.identity import DeviceFacts, EngineIdentity, hash_model
-from edge_app.engine.lock import Holder
 from edge_app.engine.manifest import EngineState, Manifest
 from edge_app.engine.options import BuildLimits, BuildOptions, CalibrationMethod, Precision, Profile
 from edge_app.engine.store import EngineStore, StoredEngine
 from edge_app.engine.verify import VerifyReport
+from edge_app.files.lock import Holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def obtain_engine(
     Raises:
         BuildError: The build failed.
         RefusedEngineError: The engine is too far from the model.
-        StoreLockedError: Waiting for another build was cancelled.
+        LockedError: Waiting for another build was cancelled.
         EngineError: The model or the store cannot be used.
     """
     wanted = wanted_identity(workshop.store, request, workshop.device)

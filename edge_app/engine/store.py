@@ -19,9 +19,9 @@ from typing import Any
 from edge_app.engine.durable import TEMPORARY_PREFIX, move_durably, sync_directory, write_atomically
 from edge_app.engine.errors import DamagedEngineError, EngineError
 from edge_app.engine.identity import RECIPE_VERSION, EngineIdentity, differences
-from edge_app.engine.lock import Holder, hold
 from edge_app.engine.manifest import STEM, EngineState, Manifest, read_manifest, readable
 from edge_app.engine.ownership import check_ownership, refuse_url
+from edge_app.files.lock import Holder, hold
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class EngineStore:
         on_wait: Callable[[Holder | None], None] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> AbstractContextManager[None]:
-        """Hold the store for building or pruning; see `lock.hold`."""
+        """Hold the store for building or pruning; see `files.lock.hold`."""
         return hold(self.directory / ".lock", timeout_s, on_wait, cancelled)
 
     def engines(self) -> list[StoredEngine]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from edge_app.app.model import describe
@@ -30,11 +31,15 @@ def read_settings(
         directory: Replaces engine.directory.
 
     Raises:
-        ConfigError: The file cannot be used.
+        ConfigError: The file cannot be used, or there is no such model.
     """
     config = AppConfig() if config_path is None else load_config(config_path).config
     if model in config.models:
         config, model = config_of_model(config, model), None
+    elif model is not None and model != "demo" and config.models and not Path(model).exists():
+        close = difflib.get_close_matches(model, config.models, 1)
+        hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(config.models)}."
+        raise ConfigError(f"{model} is neither one of the models of {config_path} nor a file.", hint=hint)
     changes: dict[str, object] = {}
     if precision is not None:
         changes["precision"] = precision

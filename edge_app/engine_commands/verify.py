@@ -14,7 +14,6 @@ from edge_app.app.detector import Detector, detector_of, open_detector
 from edge_app.app.engine_backend import open_engine
 from edge_app.app.engines import Engines
 from edge_app.config.models import AppConfig
-from edge_app.engine.errors import EngineError
 from edge_app.engine.store import StoredEngine
 from edge_app.engine_commands.display import BuildDisplay
 from edge_app.engine_commands.settings import describe_onnx, read_settings
@@ -60,13 +59,7 @@ def run_verification(
     description = describe_onnx(config)
     with BuildDisplay(Console(stderr=True)) as display:
         engines = Engines(config, description, emit=display)
-        engine = engines.find()
-        if engine is None:
-            raise EngineError(
-                f"there is no {config.engine.precision} engine of {description.name} that fits here "
-                f"in {engines.store.directory}",
-                hint="Build it: edge-app build; edge-app engines --explain says what the others are.",
-            )
+        engine = engines.require()
         if make_dataset is not None and engines.description.labels is not None:
             # What is wrong with the data is said before the comparison, which takes its time.
             make_dataset(engines.description.labels)

@@ -12,6 +12,7 @@ from typing import Any
 from edge_app.errors import ConfigError
 from edge_app.export.errors import EXPORT_EXTRA, ExportError
 from edge_app.export.source import load_source
+from edge_app.files.writable import require_writable
 
 SIDE_PX = (32, 4096)
 
@@ -52,6 +53,7 @@ def run_export(
     names = parse_labels(labels)
     if output.suffix != ".onnx":
         raise ConfigError(f"--output is {str(output)!r}", hint="Its name must end in .onnx.")
+    require_writable(output, "--output")
     module = load_source(source, checkpoint)
     try:
         from edge_app.export.module import ExportOptions, export_module

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from edge_app.config.labels import labels_of_lines
 from edge_app.config.models import InputOverrides, ModelSection
 from edge_app.errors import ModelError
 
@@ -104,8 +105,7 @@ def _parse(path: Path, text: bytes) -> Mapping[str, Any]:
 
 def _labels(chosen: object, described: object, path: Path) -> tuple[str, ...] | None:
     if isinstance(chosen, str):
-        lines = _read(Path(chosen)).decode(errors="replace").splitlines()
-        labels = tuple(line.strip() for line in lines if line.strip())
+        labels = labels_of_lines(_read(Path(chosen)).decode(errors="replace"))
         if not labels:
             raise ModelError(f"{chosen}: the file names no class", hint="Write one class name on each line.")
         return labels

@@ -67,7 +67,7 @@ class Model:
         backend: What runs it, open.
         detect: Candidates of one frame to its detections.
         batch_wait_s: Longest wait for frames of more cameras, in seconds.
-        name: Tells its stages from those of others; empty where there is one model only.
+        name: Tells its stages from those of others; empty for one of them.
     """
 
     lanes: FrameLanes

@@ -1,18 +1,19 @@
 """What Home Assistant is told so that it shows a node and its cameras: device discovery.
 
-Format: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload. Object ids are of
-`[a-zA-Z0-9_-]` (the pattern of its own matcher); ours may hold dots.
+Format: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload. Levels of its topics
+are of `[a-zA-Z0-9_-]` (the pattern of its own matcher), identities are any text.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from zlib import crc32
 
+from edge_app.config.labels import without_model
 from edge_app.messages import ModelInfo
 from edge_app.publish.payloads import NodeInfo
 from edge_app.publish.topics import Topics
@@ -24,6 +25,8 @@ BIRTH = b"online"
 MEBIBYTE = "MiB"
 
 Component = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,17 @@ class Discovery:
 
     def messages(self, info: NodeInfo) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield topic and payload of each device: the node, then its cameras."""
-        node = f"{_id(self.topics.root)}-{_id(self.topics.node)}"
+        node = f"{_id(self.topics.root)}__{_id(self.topics.node)}"
         yield f"{self.prefix}/device/{node}/node/config", self._node(info)
         for camera_id, model in info.models.items():
             topic = f"{self.prefix}/device/{node}/camera-{_id(camera_id)}/config"
             yield topic, self._camera(info, camera_id, model)
+
+    def warn(self, info: NodeInfo) -> None:
+        """Log which of the labels to show no model has."""
+        known = {label for model in info.models.values() for label in model.labels}
+        for words in without_model(self.classes, known):
+            logger.warning("mqtt.home_assistant.classes: %s", words)
 
     def shown(self, model: ModelInfo) -> Sequence[str]:
         """Return the labels of a model that are shown."""
@@ -132,7 +141,7 @@ class Discovery:
         return {
             "device": own | device,
             "origin": {"name": "edge-app", "sw_version": info.version},
-            "components": {key: part | {"unique_id": f"{identity}_{key}"} for key, part in parts.items()},
+            "components": {key: part | {"unique_id": f"{identity}/{key}"} for key, part in parts.items()},
         }
 
     def _gauge(self, name: str, value: str, unit: str | None, topic: str) -> Component:
@@ -150,8 +159,9 @@ class Discovery:
         }
 
     def _identity(self, camera_id: str | None = None) -> str:
-        node = f"edge-app-{_id(self.topics.root)}-{_id(self.topics.node)}"
-        return node if camera_id is None else f"{node}-{_id(camera_id)}"
+        """Return what no other node or camera is called: names are levels of topics, and hold no slash."""
+        names = ("edge-app", self.topics.root, self.topics.node, camera_id)
+        return "/".join(name for name in names if name is not None)
 
     def _with_node(self) -> Component:
         """Return the availability of what is there while the node is."""
@@ -184,6 +194,5 @@ def _quoted(text: str) -> str:
 
 
 def _id(name: str) -> str:
-    """Return a name as an object id; two that differ only in what it cannot hold stay different."""
-    tidy = re.sub(r"[^A-Za-z0-9_-]", "-", name)
-    return tidy if tidy == name else f"{tidy}-{crc32(name.encode()):08x}"
+    """Return a name as part of an object id: different for different names, and without `__`."""
+    return re.sub(r"[^A-Za-z0-9-]", lambda found: "".join(f"_{byte:02x}" for byte in found[0].encode()), name)

@@ -103,6 +103,7 @@ class MqttSession:
         self._end: SessionEnd | None = None
         self._awaiting: dict[int, Message] = {}
         self._receive_maximum = MOST_UNCONFIRMED
+        self._most_bytes: int | None = None
         self._heard_at_s = time.monotonic()
         self._client = self._make_client()
 
@@ -221,6 +222,11 @@ class MqttSession:
 
     def _publish(self, message: Message) -> None:
         properties = _packed(message.expiry_s) if self._version == "5" else None
+        if properties is not None and self._most_bytes is not None:
+            size_bytes = packet_bytes(message, len(properties.pack()))
+            if size_bytes > self._most_bytes:
+                self._keep_back(message, f"it has {size_bytes} bytes, the broker takes {self._most_bytes}")
+                return
         if message.qos:
             self._client.on_publish = self._on_publish
         info = self._client.publish(
@@ -228,6 +234,13 @@ class MqttSession:
         )
         if message.qos:
             self._awaiting[info.mid] = message
+
+    def _keep_back(self, message: Message, why: str) -> None:
+        """Do not send what would end the connection, again and again."""
+        if self._repeats.allows(f"too large {message.topic}"):
+            logger.error("a message on %s is not sent: %s", message.topic, why)
+        with _fault_of_the_traffic():
+            self._traffic.too_large(message, why)
 
     def _subscribe(self) -> None:
         if self._traffic.subscriptions:
@@ -265,6 +278,7 @@ class MqttSession:
         else:
             self._heard_at_s = time.monotonic()
             self._receive_maximum = getattr(properties, "ReceiveMaximum", MOST_UNCONFIRMED)
+            self._most_bytes = getattr(properties, "MaximumPacketSize", None)
             self._connected = True
 
     def _on_disconnect(
@@ -304,6 +318,14 @@ class MqttSession:
         except Exception as error:  # raised from here, it would end the connection
             if self._repeats.allows(f"received {type(error).__name__}"):
                 logger.exception("a received message was not handled")
+
+
+def packet_bytes(message: Message, properties_bytes: int) -> int:
+    """Return the size of a PUBLISH packet of MQTT 5 (OASIS, sections 2.1 and 3.3)."""
+    identifier_bytes = 2 if message.qos else 0
+    remaining = 2 + len(message.topic.encode()) + identifier_bytes + properties_bytes + len(message.payload)
+    length_bytes = max(1, -(-remaining.bit_length() // 7))
+    return 1 + length_bytes + remaining
 
 
 @contextlib.contextmanager

@@ -152,12 +152,12 @@ def camera_status_payload(stamp: Stamp, status: CameraStatus) -> Payload:
 
 
 def info_payload(stamp: Stamp, info: NodeInfo) -> Payload:
-    """Build an `edge.info/1.1` message."""
+    """Build an `edge.info/1.2` message."""
     cameras: dict[ModelInfo, list[str]] = {}
     for camera_id, model in info.models.items():
         cameras.setdefault(model, []).append(camera_id)
     return {
-        **_envelope("edge.info/1.1", stamp),
+        **_envelope("edge.info/1.2", stamp),
         "version": info.version,
         "python": info.python,
         "platform": info.platform,
@@ -205,7 +205,11 @@ def _model(model: ModelInfo) -> Payload:
 
 
 def _whole_model(model: ModelInfo) -> Payload:
-    return _model(model) | {"engine_sha256": model.engine_sha256, "labels": list(model.labels)}
+    return _model(model) | {
+        "engine_sha256": model.engine_sha256,
+        "configured_name": model.configured_name,
+        "labels": list(model.labels),
+    }
 
 
 def _objects(detections: Detections, labels: tuple[str, ...]) -> list[Payload]:

@@ -25,7 +25,7 @@ from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.payloads import HealthSnapshot, NodeInfo, Payload, Stamp
 from edge_app.publish.retained import RetainedStates
 from edge_app.publish.stamper import Stamper
-from edge_app.publish.topics import Topics
+from edge_app.publish.topics import Kind, Topics, parse
 from edge_app.publish.traffic import Message, Received, Traffic
 
 
@@ -56,7 +56,7 @@ class MqttPublisher(Traffic):
         outbox_trouble: Called when the outbox begins to fail, in words, and with None when it works again.
 
     Raises:
-        ConfigError: If the broker's URI or certificate files cannot be used.
+        ConfigError: If the broker's URI or certificate files cannot be used, or the outbox has no place.
         PublishError: If root or node cannot be part of a topic.
     """
 
@@ -72,7 +72,7 @@ class MqttPublisher(Traffic):
         boot: str | None = None,
         outbox_trouble: Callable[[str | None], None] = lambda _: None,
     ) -> None:
-        self._section, self._observed = section, observed
+        self._section, self._observed, self._drops = section, observed, drops
         self._topics = Topics(section.root, node)
         self._stamper = Stamper(node, boot or uuid.uuid4().hex)
         self._lane = DetectionsLane(section.queue_size, drops)
@@ -160,6 +160,7 @@ class MqttPublisher(Traffic):
         self._info = info
         self._keep(self._topics.info, lambda stamp: payloads.info_payload(stamp, info))
         if self._discovery is not None:
+            self._discovery.warn(info)
             self._counts = {name: CountWatch(len(model.labels)) for name, model in info.models.items()}
             for topic, payload in self._discovery.messages(info):
                 self._states.put(Message(topic, payloads.encode(payload), qos=1, retain=True))
@@ -258,6 +259,18 @@ class MqttPublisher(Traffic):
             self._outbox.refused(message, reason)
         else:
             self._states.confirmed(message)
+
+    def too_large(self, message: Message, reason: str) -> None:
+        """The broker does not take it: states go on, detections are counted, what is kept is set aside."""
+        if self._outbox is not None and isinstance(message, StoredMessage):
+            self._published[message.camera] -= 1
+            self._outbox.too_large(message, reason)
+            return
+        self._states.confirmed(message)
+        address = parse(message.topic, self._topics.root)
+        if address is not None and address.kind is Kind.DETECTIONS and address.camera_id is not None:
+            self._published[address.camera_id] -= 1
+            self._drops.dropped(address.camera_id, DropReason.TOO_LARGE)
 
     def received(self, message: Received) -> None:
         """Home Assistant has started: it hears of everything again."""

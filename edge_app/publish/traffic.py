@@ -66,6 +66,9 @@ class Traffic:
     def refused(self, message: Message, reason: str) -> None:
         """The broker has answered a QoS 1 message with a refusal; `reason` says which."""
 
+    def too_large(self, message: Message, reason: str) -> None:
+        """A message has more bytes than the broker takes: it was not sent; `reason` has the figures."""
+
     def received(self, message: Received) -> None:
         """A message of a subscription has come. What it raises is logged, and the connection goes on."""
 

@@ -89,9 +89,7 @@ def test_an_engine_is_built_once(
     engines = make_engines(config, jetson, command=odd_worker("crashes"))
     again = engines.obtain()
     assert (again.reasons, again.plan) == ((), first.plan)
-    found = engines.find()
-    assert found is not None
-    assert found.plan_path == again.engine.plan_path
+    assert engines.require().plan_path == again.engine.plan_path
     assert (tmp_path / "builds.log").read_text().count("\n") == 1
 
 
@@ -101,6 +99,8 @@ def test_another_precision_is_another_engine(
     make_engines(configure(), jetson, command=odd_worker("good")).obtain()
     other = make_engines(configure({"precision": "fp32"}), jetson, command=odd_worker("good"))
     assert other.find() is None
+    with pytest.raises(EngineError, match=r"no fp32 engine of detector that fits here in .*edge-app build;"):
+        other.require()
     assert "built with precision fp16, wanted is fp32" in other.obtain().reasons[0]
 
 

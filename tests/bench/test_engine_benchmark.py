@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edge_app.bench.engine_report import REFERENCE, Comparison, WayRow, judge, report
-from edge_app.bench.engines import Match, Turns, alternate, compare, relative_error
+from edge_app.bench.engines import Match, Turns, alternate, compare, parse, relative_error, run
 from edge_app.bench.turns import Child
-from edge_app.errors import BackendError
+from edge_app.errors import BackendError, ConfigError
 
 SIDE = Path(__file__).with_name("arithmetic_side.py")
 OTHER = "TensorRT fp16"
@@ -47,6 +47,13 @@ def test_both_sides_are_timed_in_every_round_and_compared(sides: tuple[Child, Ch
         for row in found.rows:
             low, high = row.spread_ms
             assert 0 < low <= row.call_ms <= high
+
+
+def test_a_place_for_the_result_is_tried_before_anything_is_measured(tmp_path: Path) -> None:
+    place = str(tmp_path / "nowhere" / "x.json")
+    arguments = ["--engines", str(tmp_path), "--weights", str(tmp_path), "--torch-python", "/nowhere/python"]
+    with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
+        run(parse([*arguments, "--json", place]))
 
 
 def test_what_cannot_be_run_is_said(sides: tuple[Child, Child]) -> None:

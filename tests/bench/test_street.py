@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from edge_app.app.detector import Detector, open_detector
 from edge_app.bench import street
+from edge_app.bench.instant import instant_detector
 from edge_app.bench.memory_camera import BUFFERS, MemorySource
-from edge_app.bench.street import Load, measure_street
+from edge_app.bench.street import Load, as_json, measure_street
+from edge_app.bench.street_report import bottleneck, report_lines
 from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.models import AppConfig, InferenceSection
+from edge_app.errors import CaptureError, StageFailedError
 from tests.processes import edge_app_says
 
 PICTURES = [np.full((4, 6, 3), value, np.uint8) for value in (1, 2)]
@@ -43,6 +49,33 @@ def test_what_live_cameras_send_is_processed_or_counted_as_dropped(detector: Det
     processed = found.frames_per_s * 0.5
     assert found.captured == pytest.approx(processed + sum(found.dropped.values()), abs=8)
     assert found.dropped.get("superseded", 0) > 0
+
+
+def test_a_round_without_a_frame_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(street, "WARM_UP_S", 0.0)
+    load = Load(cameras=1, fps=0.1, size=(64, 48), seconds=0.2)
+    found = as_json(measure_street(instant_detector(AppConfig()), load))
+    assert found["frames_per_s"] == 0
+    result = {"fps": 0.1, "source": "memory", "model": "none", "median": found}
+    assert bottleneck(result).startswith("unknown: within a round no frame came;")
+    about = {"what": "", "cameras": 1, "size": load.size, "rounds": [found]}
+    assert "captured to encoded    p50 / p95 / p99 ms: no frame" in report_lines(about | result)
+
+
+def test_a_stage_that_fails_ends_the_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise ValueError("no good")
+
+    detector = replace(instant_detector(AppConfig()), detect=fail)
+    with pytest.raises(StageFailedError, match="'postprocess' failed: ValueError: no good"):
+        measure_street(detector, Load(cameras=1, size=(64, 48)))
+
+
+def test_a_source_that_ends_too_early_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(street, "WARM_UP_S", 20.0)
+    load = Load(cameras=1, size=(64, 48), source="scene://street?size=64x48&fps=100&frames=3")
+    with pytest.raises(CaptureError, match="has ended before a round began"):
+        measure_street(instant_detector(AppConfig()), load)
 
 
 def test_pictures_in_memory_are_lent_and_taken_back() -> None:
@@ -126,10 +159,28 @@ def test_a_rendered_scene_can_be_the_source() -> None:
     ("options", "words"),
     [
         (("--plot", "chart.pdf"), "written as PNG or SVG, found 'chart.pdf'"),
+        (("--plot", "nowhere/chart.png"), "nowhere/chart.png cannot be written: No such file or directory"),
+        (
+            ("--json", "nowhere/street.json"),
+            "nowhere/street.json cannot be written: No such file or directory",
+        ),
+        (("--source", "nowhere.mp4"), "nothing to measure: camera0 is lost: there is no file nowhere.mp4"),
+        (("--source", "empty"), "nothing to measure: camera0 is lost: there are no pictures at empty"),
+        (("--source", ""), "the source is empty"),
+        (("--source", "scene", "--fps", "1001"), "at most 1000 frames a second come from a source"),
+        (("--fps", "0"), "a number above 0, found 0"),
+        (("--fps", "-3"), "a number above 0, found -3"),
+        (("--fps", "nan"), "a number above 0, found nan"),
+        (("--fps", "inf"), "a number above 0, found inf"),
+        (("--seconds", "inf"), "a number above 0, found inf"),
         (("--source", "scene", "--capacity"), "measured with frames in memory"),
     ],
 )
-def test_what_cannot_be_measured_is_said_first(options: tuple[str, ...], words: str) -> None:
-    done = edge_app_says("bench", "street", "--backend", "none", *options)
+def test_what_cannot_be_measured_is_said_first(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    short = ("--cameras", "1", "--rounds", "1", "--size", "64x48")
+    began_s = time.monotonic()
+    done = edge_app_says("bench", "street", "--backend", "none", *short, *options, cwd=tmp_path)
+    assert time.monotonic() - began_s < street.FIRST_FRAMES_S / 2
     assert done.returncode != 0
     assert words in " ".join(done.stderr.split())

@@ -217,3 +217,8 @@ def inputs_of_plugin(model: ModelProto, output: NDArray[np.float32]) -> list[NDA
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return [np.asarray(found, np.float32) for found in session.run(names, {"images": output})]
+
+
+def test_a_place_for_the_result_is_tried_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(EdgeAppError, match="cannot be written: No such file or directory"):
+        main(["--json", str(tmp_path / "nowhere" / "x.json")])

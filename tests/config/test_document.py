@@ -168,3 +168,57 @@ cameras:
         f"warning   mqtt.tls.ca_file: the file does not exist: {tmp_path}/ca.crt",
         "warning   mqtt.tls.insecure: anybody on the way to the broker can read and change what is published",
     ]
+
+
+def warnings_of(path: Path, text: str) -> list[str]:
+    path.write_text(text)
+    return [line.removeprefix("warning   ") for line in check_config(path) if line.startswith("warning")]
+
+
+HOUSE = "mqtt: {home_assistant: {enabled: true, classes: [car, persn, zebra]}}\n"
+CAMERA = "cameras: {gate: {uri: scene://street}}\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "warned"),
+    [
+        ("", ["persn; did you mean person?", "zebra"]),
+        ("model: {labels: [car, zebra]}\n", ["persn"]),
+        ("model: {labels: labels.txt}\n", ["persn", "zebra"]),
+        ("model: {path: own.yaml}\n", ["car; did you mean cart?", "zebra"]),
+        ("model: {path: own.onnx}\n", []),  # only the model itself can tell
+        ("model: {path: odd.yaml}\n", []),  # what is wrong with it is told at the start
+    ],
+)
+def test_labels_for_home_assistant_that_no_model_has_are_told(
+    tmp_path: Path, model: str, warned: list[str]
+) -> None:
+    (tmp_path / "labels.txt").write_text("car\n\n bus \n")
+    (tmp_path / "own.yaml").write_text("labels: [persn, cart]\n")
+    (tmp_path / "odd.yaml").write_text("labels: {not a list")
+    (tmp_path / "own.onnx").touch()
+    told = [f"mqtt.home_assistant.classes: no model has the label {words}" for words in warned]
+    assert warnings_of(tmp_path / "edge.yaml", HOUSE + CAMERA + model) == told
+
+
+def test_labels_of_a_model_without_cameras_do_not_count(tmp_path: Path) -> None:
+    models = "models: {cats: {path: demo, labels: [zebra]}, dogs: {path: demo, labels: [car, persn]}}\n"
+    camera = "cameras: {gate: {uri: scene://street, model: dogs}}\n"
+    assert warnings_of(tmp_path / "edge.yaml", HOUSE + camera + models) == [
+        "models.cats: no camera names it, so it is not loaded",
+        "mqtt.home_assistant.classes: no model has the label zebra",
+    ]
+
+
+DURABLE = "mqtt: {{delivery: {{detections: {}}}, outbox: {{directory: {}}}}}\n"
+
+
+def test_a_place_of_the_outbox_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "edge.yaml"
+    assert warnings_of(path, CAMERA + DURABLE.format("durable", "new/outbox")) == []
+    assert warnings_of(path, CAMERA + DURABLE.format("live", "file")) == []
+    for directory in ("file", "file/outbox"):
+        assert warnings_of(path, CAMERA + DURABLE.format("durable", directory)) == [
+            f"mqtt.outbox.directory: {tmp_path}/file is not a directory"
+        ]

@@ -301,6 +301,13 @@ NAMES = [
             "Hint: choose another name"
         ),
     ),
+    (
+        "models:\n  faces: {path: demo}\n  Faces: {path: demo}",
+        (
+            "f:3: models.Faces: differs from the model faces only in upper and lower case. "
+            "Hint: choose another name"
+        ),
+    ),
 ]
 
 CAMERAS = [

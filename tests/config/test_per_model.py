@@ -56,9 +56,16 @@ def test_the_summary_names_the_models_and_warns_of_one_that_nobody_uses(tmp_path
     path = tmp_path / "edge.yaml"
     path.write_text(TWO_MODELS)
     said = check_config(path)
-    assert "model     people: demo on GPU 2" in said
+    assert "model     people: demo on GPU 2, on the CPU where there is no GPU" in said
     assert "camera    door: scene://street?seed=1, model people" in said
     assert "warning   models.plain: no camera names it, so it is not loaded" in said
+
+
+@pytest.mark.parametrize(("backend", "where"), [("tensorrt", "on GPU 2"), ("onnxruntime", "on the CPU")])
+def test_the_summary_says_where_a_model_runs(tmp_path: Path, backend: str, where: str) -> None:
+    path = tmp_path / "edge.yaml"
+    path.write_text(TWO_MODELS.replace("device: 1}", f"device: 1, backend: {backend}}}"))
+    assert f"model     people: demo {where}" in check_config(path)
 
 
 def test_paths_of_a_model_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def test_each_camera_is_seen_by_its_model(
     (info,) = recorder.on(f"{BASE}/info")
     assert info["cameras"] == ["yard", "door", "gate"]
     assert info["model"]["name"] == "demo"
-    assert [model["cameras"] for model in info["models"]] == [["yard", "door", "gate"]]  # the same file
+    found_models = [(model["configured_name"], model["cameras"]) for model in info["models"]]
+    assert found_models == [(None, ["yard"]), ("none", ["door", "gate"])]  # of the same file
+    assert "models.none: model demo (sha256 " in daemon.log
     assert daemon.stop() == 0
 
 

@@ -207,3 +207,15 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     assert (config.model.path, config.engine.precision) == ("b.onnx", "int8")
     assert (config.engine.calibration.source, config.engine.calibration.frames) == ("frames", 64)
     assert config.engine.directory == str(Path("engines").absolute())
+
+
+@pytest.mark.parametrize("command", ["build", "verify"])
+@pytest.mark.parametrize(
+    ("mistyped", "hint"),
+    [("peple", "Did you mean people?"), ("dogs", "There are people, faces."), ("a.onnx", "There are ")],
+)
+def test_a_name_that_no_model_has_is_told(command: str, mistyped: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text("models: {people: {path: demo}, faces: {path: demo}}\n")
+    done = edge_app_says(command, "--config", "edge.yaml", "--model", mistyped, cwd=tmp_path)
+    assert done.returncode == 78
+    assert f"{mistyped} is neither one of the models of edge.yaml nor a file. Hint: {hint}" in done.stderr

@@ -79,7 +79,7 @@ def compared(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> Compared:
         def __init__(self, config: AppConfig, description: Any, **_: Any) -> None:
             self.description = SimpleNamespace(labels=detector.backend.model.labels)
 
-        def find(self) -> Any:
+        def require(self) -> Any:
             return SimpleNamespace(plan_path=Path("demo.engine"))
 
         def verify(self, engine: Any, plan: bytes) -> VerifyReport:

@@ -42,6 +42,12 @@ def test_a_module_is_exported_and_inspected(zoo: Any, tmp_path: Path) -> None:
     assert inspected["facts"]["fault"] is None
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_module_is_loaded(tmp_path: Path) -> None:
+    done = edge_app("export", "no.such.module:at_all", "-o", "nowhere/m.onnx", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "nowhere/m.onnx cannot be written: No such file or directory" in done.stderr
+
+
 def test_the_differences_are_printed(zoo: Any, tmp_path: Path) -> None:
     done = edge_app(
         "export", "tests.export.modules:detector", "-o", "m.onnx", "--size", "64x64", cwd=tmp_path

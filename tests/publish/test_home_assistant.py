@@ -100,6 +100,30 @@ def test_every_message_is_one_that_it_takes(node: str, durable: bool) -> None:
     assert render(camera["occupancy_2"]["value_template"], counts) == "OFF"
 
 
+def test_names_that_would_read_the_same_in_a_row_stay_apart() -> None:
+    nodes = [
+        Discovery("homeassistant", Topics(root, node), (), 10.0, durable=False)
+        for root, node in (("edge", "cam"), ("edge", "cam-hall"), ("edge-cam", "hall"), ("edge", "cam_hall"))
+    ]
+    info = NodeInfo("1", "3", "Linux", 0, dict.fromkeys(("1", "hall-1", "hall_1", "hall.1"), MODEL))
+    messages = [message for node in nodes for message in node.messages(info)]
+    assert len({topic for topic, _ in messages}) == len(messages) == 4 * 5
+    assert len({payload["device"]["identifiers"][0] for _, payload in messages}) == len(messages)
+    unique = [part["unique_id"] for _, payload in messages for part in payload["components"].values()]
+    assert len(unique) == len(set(unique))
+    for topic, payload in messages:
+        check(topic, payload)
+
+
+def test_a_label_that_no_model_has_is_told(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:
+    house = {"enabled": True, "classes": ("car", "persn", "zebra")}
+    parts.publisher("mqtt://127.0.0.1:1", Neighbours(), home_assistant=house)
+    assert [record.message for record in caplog.records if "classes" in record.message] == [
+        "mqtt.home_assistant.classes: no model has the label persn; did you mean person?",
+        "mqtt.home_assistant.classes: no model has the label zebra",
+    ]
+
+
 def test_a_large_model_shows_what_people_ask_for() -> None:
     labels = (*USUAL, *(f"thing {number}" for number in range(72)))
     model = ModelInfo("coco", "0" * 64, labels, "tensorrt", "fp16")

@@ -103,6 +103,7 @@ def test_camera_states(state: CameraState) -> None:
 def test_info_and_health() -> None:
     info = travelled(payloads.info_payload(STAMP, INFO))
     assert info["model"]["labels"] == ["person", "car"]
+    assert info["model"]["configured_name"] is None
     assert info["schemas"] == list(NAMES)
     health = travelled(payloads.health_payload(STAMP, Neighbours().health()))
     assert health["cameras"]["gate"]["dropped"] == {"too_old": 1}

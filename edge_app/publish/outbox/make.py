@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from edge_app.config.models import OutboxSection
-from edge_app.config.paths import state_directory
+from edge_app.config.paths import outbox_directory
 from edge_app.interfaces import DropObserver
 from edge_app.publish.outbox.outbox import Outbox, OutboxBounds
 
@@ -18,11 +17,10 @@ def make_outbox(
     wake: Callable[[], None],
     changed: Callable[[str | None], None],
 ) -> Outbox:
-    """Return the outbox of a node, not yet started; see `Outbox`."""
-    directory = Path(section.directory) if section.directory else state_directory() / "outbox"
+    """Return the outbox of a node, not yet started; see `Outbox`. Raises ConfigError if it has no place."""
     bounds = OutboxBounds(section.max_mib << 20, section.max_age_s, section.window)
     return Outbox(
-        directory / f"{node}.db",
+        outbox_directory(section) / f"{node}.db",
         bounds,
         synced=section.durability == "power",
         drops=drops,

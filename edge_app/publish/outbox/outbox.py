@@ -1,6 +1,7 @@
 """The outbox: what must arrive waits on disk, goes out in order, and is deleted when the broker has it.
 
     put ──▶ waiting ──▶ commit on disk ──▶ sent (at most a window) ──▶ PUBACK ──▶ deleted on disk
+                                      └──▶ too large for the broker ──▶ set aside on disk
 
 Nothing is sent before it is on disk, so what a subscriber has seen was never lost with this process. A window
 counts what was sent until its deletion is on disk: what comes twice after a crash is at most one window.
@@ -9,9 +10,7 @@ counts what was sent until its deletion is on disk: what comes twice after a cra
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import shutil
 import sqlite3
 import threading
@@ -21,6 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_app.errors import EdgeAppError
+from edge_app.files.lock import hold
+from edge_app.files.place import why_unusable
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
 from edge_app.publish.outbox.state import OutboxState
@@ -79,8 +81,8 @@ class StoredMessage(Message):
 class Outbox:
     """Keeps messages until the broker has confirmed them.
 
-    `put` may be called by any thread, and never raises. `connected`, `disconnected`,
-    `take`, `confirmed` and `refused` are called by the connection's thread. A thread of its own writes.
+    `put` may be called by any thread, and never raises. `connected`, `disconnected`, `take`, `confirmed`,
+    `refused` and `too_large` are called by the connection's thread. A thread of its own writes.
 
     Args:
         path: The database; its directory is made.
@@ -120,9 +122,11 @@ class Outbox:
         """Taken out of `_waiting`, and not on disk yet."""
         self._stalled = False
         self._done: list[int] = []
+        self._unfit: dict[int, str] = {}
+        """What the broker will never take, by position: the reason."""
         self._store: OutboxStore | None = None
         self._generation = 0
-        self._lock_file: int | None = None
+        self._hold: contextlib.ExitStack | None = None
         self._read_error: sqlite3.Error | None = None
         self._disk_problem: str | None = None
         self._refused: tuple[int, str] | None = None
@@ -224,10 +228,20 @@ class Outbox:
 
     def confirmed(self, message: StoredMessage) -> None:
         """The broker has a message: it may go."""
+        self._take_out(message, None)
+
+    def too_large(self, message: StoredMessage, reason: str) -> None:
+        """The broker takes nothing of that size: the message is set aside with the reason, others go on."""
+        self._take_out(message, reason)
+
+    def _take_out(self, message: StoredMessage, unfit: str | None) -> None:
         with self._lock:
             if message.generation != self._generation or self._sent.pop(message.position, None) is None:
                 return
-            self._done.append(message.position)
+            if unfit is None:
+                self._done.append(message.position)
+            else:
+                self._unfit[message.position] = unfit
             self._acknowledged.add(message.position)
             taken_at_last = self._refused is not None and self._refused[0] == message.position
             if taken_at_last:
@@ -252,10 +266,10 @@ class Outbox:
             if not self.writable or self._refused is not None:
                 return True
             empty = self._store is None or self._store.count == 0
-            return empty and not (self._waiting or self._writing or self._done)
+            return empty and not (self._waiting or self._writing or self._done or self._unfit)
 
     def _may_send(self) -> bool:
-        room = len(self._sent) + len(self._done) < self._bounds.window
+        room = len(self._sent) + len(self._done) + len(self._unfit) < self._bounds.window
         return self._connected and room and time.monotonic() >= self._paused_until_s
 
     def _send(self, row: StoredRow) -> StoredMessage:
@@ -281,7 +295,7 @@ class Outbox:
                 return
             last_position = store.last_position
             # What is deleted by now is not read any more.
-            self._acknowledged.intersection_update(self._done)
+            self._acknowledged.intersection_update((*self._done, *self._unfit))
         try:
             with self._reading:
                 rows = store.after(position, READ_AHEAD)
@@ -346,7 +360,7 @@ class Outbox:
                 break
 
     def _has_work(self) -> bool:
-        return bool(self._waiting or self._done or self._stopping or self._read_error)
+        return bool(self._waiting or self._done or self._unfit or self._stopping or self._read_error)
 
     def _work(self, done: list[int], *, look_at_ages: bool) -> bool:
         """Bring `_writing` onto the disk and confirmed rows off it; return whether that could be done."""
@@ -361,6 +375,7 @@ class Outbox:
                 store.delete(done)
                 with self._lock:
                     del self._done[: len(done)]
+            self._set_unfit_aside(store)
             if self._writing:
                 self._require_room()
                 store.append(self._writing)
@@ -368,7 +383,7 @@ class Outbox:
                     self._writing = []
                     self._stalled = False
             self._keep_bounds(store, look_at_ages=look_at_ages)
-        except (sqlite3.Error, UnusableStoreError, OSError) as error:
+        except (sqlite3.Error, UnusableStoreError, EdgeAppError, OSError) as error:
             self._fail(error)
             return False
         except Exception as error:  # a fault of this file must not stop the video
@@ -379,6 +394,18 @@ class Outbox:
         if busy:
             self._wake()
         return True
+
+    def _set_unfit_aside(self, store: OutboxStore) -> None:
+        with self._lock:
+            unfit = dict(self._unfit)
+        if not unfit:
+            return
+        dropped = store.set_aside(unfit)
+        with self._lock:
+            for position in unfit:
+                del self._unfit[position]
+        self._count(dropped, DropReason.TOO_LARGE)
+        self._wake()
 
     def _require_room(self) -> None:
         """Leave room on the disk for what deletes rows: without, a full outbox could never be emptied."""
@@ -391,7 +418,7 @@ class Outbox:
     def _keep_bounds(self, store: OutboxStore, *, look_at_ages: bool) -> None:
         with self._lock:
             # What is on its way, or confirmed, is not dropped.
-            above = max((*self._sent, *self._done), default=0)
+            above = max((*self._sent, *self._done, *self._unfit), default=0)
         beyond = store.drop_beyond(self._bounds.max_bytes, above=above)
         expired = store.drop_older(self._bounds.max_age_s, above=above) if look_at_ages else Counter[str]()
         if beyond or expired:
@@ -403,9 +430,16 @@ class Outbox:
         self._count(beyond, DropReason.OUTBOX_FULL)
 
     def _open(self) -> OutboxStore:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._lock_file is None:
-            self._lock_file = _locked(self._path.with_suffix(".lock"))
+        directory = self._path.parent
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            why = why_unusable(directory.absolute()) or _words(error)
+            raise OSError(f"its directory cannot be made: {why}") from error
+        if self._hold is None:
+            until_the_end = contextlib.ExitStack()
+            until_the_end.enter_context(hold(self._path.with_suffix(".lock"), timeout_s=0))
+            self._hold = until_the_end
         try:
             store = self._opened()
         except UnusableStoreError as error:
@@ -415,6 +449,7 @@ class Outbox:
             self._store = store
             self._generation += 1
             self._done.clear()
+            self._unfit.clear()
             self._acknowledged.clear()
             self._refused = None
             self._ever_sent = store.last_position
@@ -457,9 +492,9 @@ class Outbox:
 
     def _close(self) -> None:
         self._close_store()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
 
     def _tell(self) -> None:
         """Tell the problem, if it is another one than before. Called by both threads."""
@@ -480,21 +515,9 @@ class Outbox:
             self._drops.dropped(camera_id, reason, count)
 
 
-def _locked(path: Path) -> int:
-    """Lock a file for this process, and return it. Raises OSError if another one has it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        raise OSError(f"another process uses it ({path})") from None
-    except OSError:
-        os.close(file)
-        raise
-    return file
-
-
 def _words(error: Exception) -> str:
+    if isinstance(error, EdgeAppError):
+        return error.message
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error)

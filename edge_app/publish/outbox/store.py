@@ -1,19 +1,23 @@
 """The file behind the outbox: an SQLite database in WAL mode, a row for each message.
 
-Format: table `messages`, in the order of `position`; `user_version` is the format's version. WAL with
-`synchronous = NORMAL` survives the death of the process, `FULL` the loss of power too
+Format: table `messages`, in the order of `position`; table `set_aside`, what the broker will never take, with
+the reason; `user_version` is the format's version. WAL with `synchronous = NORMAL` survives the death of the
+process, `FULL` the loss of power too
 (https://www.sqlite.org/pragma.html#pragma_synchronous).
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_app.ops.clock import kernel_clock_synced
 
@@ -40,10 +44,23 @@ CREATE TABLE messages (
     clock_synced INTEGER NOT NULL
 ) STRICT
 """
-INSERT = (
-    "INSERT INTO messages (topic, camera, payload, bytes, boot, stored_s, stored_unix_s, clock_synced) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
+ASIDE_SCHEMA = """
+CREATE TABLE IF NOT EXISTS set_aside (
+    position INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    stored_unix_s REAL NOT NULL,
+    reason TEXT NOT NULL
+) STRICT
+"""
+ASIDE = ("position", "topic", "camera", "payload", "bytes", "stored_unix_s")
+MOST_ASIDE_BYTES = 16 << 20
+"""Beyond it the oldest that were set aside go; all are counted."""
+WRITTEN = ("topic", "camera", "payload", "bytes", "boot", "stored_s", "stored_unix_s", "clock_synced")
+COLUMNS = {"messages": {"position", *WRITTEN}, "set_aside": {*ASIDE, "reason"}}
+INSERT = f"INSERT INTO messages ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})"  # noqa: S608 - ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,7 @@ class OutboxStore:
 
     Raises:
         UnusableStoreError: The file is not an outbox of this version, or is damaged.
-        sqlite3.OperationalError: It cannot be opened or written now.
+        sqlite3.OperationalError, OSError: It cannot be opened or written now.
     """
 
     def __init__(
@@ -123,6 +140,8 @@ class OutboxStore:
         self._path = path
         self._clock_s, self._unix_s, self._clock_synced = clock_s, unix_s, clock_synced
         self._boot = boot_id()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.touch(mode=0o600)  # what was seen is nobody else's business; SQLite's other files follow it
         self._writer = self._connect(synced=synced)
         try:
@@ -133,6 +152,9 @@ class OutboxStore:
                 self._prepare()
                 (self.count, self.size_bytes, self.last_position) = self._writer.execute(
                     "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(position), 0) FROM messages"
+                ).fetchone()
+                (self._aside_bytes,) = self._writer.execute(
+                    "SELECT coalesce(sum(bytes), 0) FROM set_aside"
                 ).fetchone()
         except BaseException:
             self.close()
@@ -168,6 +190,34 @@ class OutboxStore:
                     chunk,
                 ).fetchall()
             self._forget(gone)
+
+    def set_aside(self, reasons: Mapping[int, str]) -> Counter[str]:
+        """Move rows, by position, to what never goes out, with the reasons; return how many, by camera.
+
+        Raises sqlite3.Error.
+        """
+        gone: list[tuple[Any, ...]] = []
+        with self._transaction(self._writer) as database:
+            columns = ", ".join(ASIDE)
+            for position, reason in reasons.items():
+                database.execute(
+                    f"INSERT INTO set_aside ({columns}, reason) "  # noqa: S608 - names of our own
+                    f"SELECT {columns}, ? FROM messages WHERE position = ?",
+                    (reason, position),
+                )
+                gone += database.execute(
+                    "DELETE FROM messages WHERE position = ? RETURNING bytes, camera", (position,)
+                ).fetchall()
+            aside_bytes = self._aside_bytes + sum(size_bytes for size_bytes, _ in gone)
+            while aside_bytes > MOST_ASIDE_BYTES:
+                (size_bytes,) = database.execute(
+                    "DELETE FROM set_aside "
+                    "WHERE position = (SELECT min(position) FROM set_aside) RETURNING bytes"
+                ).fetchone()
+                aside_bytes -= size_bytes
+        self._aside_bytes = aside_bytes
+        self._forget(gone)
+        return Counter(camera for _, camera in gone)
 
     def drop_beyond(self, max_bytes: int, *, above: int = 0) -> Counter[str]:
         """Delete the oldest rows until no more than `max_bytes` are left; return how many, by camera.
@@ -246,6 +296,7 @@ class OutboxStore:
         if not tables and not version:
             with self._transaction(self._writer) as database:
                 database.execute(SCHEMA)
+                database.execute(ASIDE_SCHEMA)
                 database.execute(f"PRAGMA user_version = {FORMAT}")
             return
         if version != FORMAT:
@@ -253,6 +304,13 @@ class OutboxStore:
         (verdict,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise UnusableStoreError(str(verdict))
+        self._writer.execute(ASIDE_SCHEMA)
+        for table, columns in COLUMNS.items():
+            rows = self._writer.execute("SELECT name FROM pragma_table_info(?)", (table,))
+            differing = columns ^ {name for (name,) in rows}
+            if differing:
+                names = ", ".join(sorted(differing))
+                raise UnusableStoreError(f"its table {table} is not that of format {FORMAT}: {names}")
         # After a restart of the machine only the clock on the wall tells how long ago that was, if it was
         # right both times: a machine without a battery begins in 1970, and nothing must be lost for that.
         with self._transaction(self._writer) as database:

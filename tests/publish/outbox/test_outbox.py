@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -398,7 +399,7 @@ def test_two_processes_cannot_share_a_file(bench: Bench) -> None:
     second = bench.open()
     put(second, 1)
     until(lambda: second.problem is not None, "the problem is told")
-    assert "another process uses it" in str(second.problem)
+    assert f"{bench.path.with_suffix('.lock')} is held by process {os.getpid()} " in str(second.problem)
     first.stop()
     on_disk(second, 1)
 
@@ -408,8 +409,33 @@ def test_a_directory_that_cannot_be_made_is_told(bench: Bench) -> None:
     outbox = bench.open()
     put(outbox, 1)
     until(lambda: outbox.problem is not None, "the problem is told")
+    why = f"its directory cannot be made: {bench.path.parent} is not a directory"
+    assert outbox.problem == f"outbox {bench.path}: {why}"
     outbox.stop()
     assert bench.drops.counts == {DropReason.OUTBOX_UNWRITABLE: 1}
+
+
+def test_a_directory_in_its_place_is_told(bench: Bench) -> None:
+    bench.path.mkdir(parents=True)
+    outbox = bench.open()
+    put(outbox, 1)
+    until(lambda: outbox.problem is not None, "the problem is told")
+    assert outbox.problem == f"outbox {bench.path}: is a directory"
+
+
+def test_other_columns_are_set_aside(bench: Bench) -> None:
+    bench.path.parent.mkdir()
+    with sqlite3.connect(bench.path) as database:
+        database.executescript("CREATE TABLE messages (position, topic, text); PRAGMA user_version = 1")
+        database.execute("INSERT INTO messages VALUES (1, 't', 'kept')")
+    database.close()
+    outbox = bench.open()
+    put(outbox, 1)
+    on_disk(outbox, 1)
+    (kept,) = bench.path.parent.glob("node.db.damaged-*")
+    with sqlite3.connect(kept) as database:
+        assert database.execute("SELECT text FROM messages").fetchall() == [("kept",)]
+    database.close()
 
 
 def test_its_state_is_told(bench: Bench) -> None:

@@ -161,12 +161,20 @@ def damage(path: Path, how: str) -> None:
         content[middle : middle + 512] = bytes(byte ^ 0xFF for byte in content[middle : middle + 512])
         path.write_bytes(content)
     else:
+        changes = {
+            "newer": "PRAGMA user_version = 99",
+            "a column less": "ALTER TABLE messages DROP COLUMN clock_synced",
+            "a column more": "ALTER TABLE messages ADD COLUMN colour TEXT",
+            "no table": "DROP TABLE messages",
+        }
         with sqlite3.connect(path) as database:
-            database.execute("PRAGMA user_version = 99")
+            database.execute(changes[how])
         database.close()
 
 
-@pytest.mark.parametrize("how", ["no database", "truncated", "bits flipped", "newer"])
+@pytest.mark.parametrize(
+    "how", ["no database", "truncated", "bits flipped", "newer", "a column less", "a column more", "no table"]
+)
 def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, how: str) -> None:
     path = tmp_path / "o.db"
     store = open_store(path)
@@ -176,3 +184,43 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, how: str) -> None:
     damage(path, how)
     with pytest.raises(UnusableStoreError):
         open_store(path)
+
+
+def test_what_never_goes_out_is_set_aside_with_the_reason(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "o.db")
+    store.append(rows(1, 2, camera="a") + rows(3, camera="b"))
+    assert store.set_aside({1: "too large", 3: "too large", 77: "it is not there"}) == {"a": 1, "b": 1}
+    assert payloads(store) == [2]
+    assert (store.count, store.size_bytes) == (1, 5 + OVERHEAD_BYTES)
+    store.close()
+    with sqlite3.connect(tmp_path / "o.db") as database:
+        found = database.execute("SELECT position, camera, payload, reason FROM set_aside").fetchall()
+    database.close()
+    assert found == [(1, "a", b"0001", "too large"), (3, "b", b"0003", "too large")]
+
+
+def test_what_is_set_aside_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ASIDE_BYTES", 3 * (5 + OVERHEAD_BYTES))
+    store = open_store(tmp_path / "o.db")
+    store.append(rows(*range(10)))
+    store.set_aside({1: "x", 2: "x"})
+    store.close()
+    store = open_store(tmp_path / "o.db")
+    assert store.set_aside({3: "x", 4: "x", 5: "x"}) == {"gate": 3}
+    store.close()
+    with sqlite3.connect(tmp_path / "o.db") as database:
+        assert [row[0] for row in database.execute("SELECT position FROM set_aside")] == [3, 4, 5]
+    database.close()
+
+
+def test_a_file_of_before_gets_the_second_table(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    store = open_store(path)
+    store.append(rows(1))
+    store.close()
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE set_aside")
+    database.close()
+    store = open_store(path)
+    assert store.set_aside({1: "too large"}) == {"gate": 1}
+    store.close()

@@ -1,4 +1,4 @@
-"""One builder at a time: a lock between processes that says who holds it."""
+"""One process at a time: a lock that says who holds it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edge_app.engine.errors import StoreLockedError
+from edge_app.errors import EdgeAppError
 
 POLL_S = 0.2
 TELL_EVERY_S = 10.0
 """How often who waits hears that it still does."""
+
+
+class LockedError(EdgeAppError):
+    """Another process holds the file and did not give it back within the time given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def hold(
         cancelled: Asked often while waiting; the wait ends once it is true.
 
     Raises:
-        StoreLockedError: It was not free within `timeout_s`, or the wait was cancelled.
+        LockedError: It was not free within `timeout_s`, or the wait was cancelled.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
@@ -64,8 +68,9 @@ def hold(
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         program = Path(sys.argv[0] or "python").name
         name = json.dumps(asdict(Holder(os.getpid(), program, since))).encode()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, name, 0)
+        with contextlib.suppress(OSError):  # a full disk: it is held all the same, by a nameless process
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, name, 0)
         yield
     finally:
         os.close(descriptor)
@@ -90,8 +95,8 @@ def _acquire(
         else:
             return
         if cancelled() or (deadline is not None and time.monotonic() >= deadline):
-            raise StoreLockedError(
-                f"{path.parent}: an engine is being built by {holder_of(path) or 'another process'}",
+            raise LockedError(
+                f"{path} is held by {holder_of(path) or 'another process'}",
                 hint="Wait for it to finish, or end that process.",
             )
         time.sleep(POLL_S)

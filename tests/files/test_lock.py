@@ -1,21 +1,22 @@
 """The lock between processes."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from edge_app.engine.errors import StoreLockedError
-from edge_app.engine.lock import Holder, hold, holder_of
+from edge_app.files.lock import Holder, LockedError, hold, holder_of
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys
 from pathlib import Path
-from edge_app.engine.lock import hold
+from edge_app.files.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -40,7 +41,7 @@ def test_who_holds_the_lock_is_told(tmp_path: Path) -> None:
     told: list[Holder | None] = []
     with start_holder(path) as process:
         with (
-            pytest.raises(StoreLockedError, match=f"is being built by process {process.pid} "),
+            pytest.raises(LockedError, match=f"is held by process {process.pid} "),
             hold(path, timeout_s=0.3, on_wait=told.append),
         ):
             pytest.fail("two processes hold the lock")
@@ -52,7 +53,7 @@ def test_a_wait_can_be_cancelled(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with start_holder(path) as process:
         answers = iter([False, True])
-        with pytest.raises(StoreLockedError), hold(path, cancelled=lambda: next(answers)):
+        with pytest.raises(LockedError), hold(path, cancelled=lambda: next(answers)):
             pytest.fail("two processes hold the lock")
         process.communicate("")
 
@@ -74,3 +75,15 @@ def test_an_unreadable_name_is_no_obstacle(tmp_path: Path) -> None:
     assert holder_of(path) is None
     with hold(path, timeout_s=0):
         assert holder_of(path) is not None
+
+
+def test_a_full_disk_does_not_hinder_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    path = tmp_path / ".lock"
+    with hold(path):
+        assert holder_of(path) is None
+        with pytest.raises(LockedError, match="is held by another process"), hold(path, timeout_s=0):
+            pytest.fail("it is held twice")

@@ -1,0 +1,1 @@
+"""What files are used for besides their content: locks between processes, and whether one can be written."""

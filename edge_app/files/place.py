@@ -1,0 +1,27 @@
+"""Whether a directory can be used as it is, or made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def why_unusable(directory: Path) -> str | None:
+    """Return in words why this user cannot keep files in a directory, there already or not; None if it can.
+
+    Args:
+        directory: An absolute path.
+    """
+    for place in (directory, *directory.parents):
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return f"{place} cannot be looked at ({(error.strerror or str(error)).lower()})"
+        if not place.is_dir():
+            return f"{place} is not a directory"
+        if not os.access(place, os.W_OK | os.X_OK):
+            return f"this user cannot write to {place}"
+        return None
+    return None
