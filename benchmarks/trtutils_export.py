@@ -158,6 +158,9 @@ def build_engine(source: Path, target: Path, timing_cache: Path | None, level: i
         faults = [str(parser.get_error(number)) for number in range(parser.num_errors)]
         raise EdgeAppError(f"TensorRT cannot read {source}: {'; '.join(faults)}")
     config = api.configure(builder, Precision.FP16, BuildOptions(optimization_level=level), None)
+    # Plugins are handed cuBLAS and cuDNN, which nothing here needs, unless these sources are left out.
+    own = (trt.TacticSource.EDGE_MASK_CONVOLUTIONS, trt.TacticSource.JIT_CONVOLUTIONS)
+    config.set_tactic_sources(sum(1 << int(source) for source in own))
     height, width = tuple(network.get_input(0).shape)[2:]
     api.add_profile(builder, config, network, Profile(width, height))
     kept = {name for name in graph.keep if not name.startswith(NMS)}

@@ -64,6 +64,15 @@ PrecisionOption = Annotated[
 ]
 
 
+class DecoderName(str, Enum):
+    """What decodes in a benchmark; see `cameras.X.decoder`."""
+
+    AUTO = "auto"
+    NVDEC = "nvdec"
+    GSTREAMER = "gstreamer"
+    CPU = "cpu"
+
+
 class BenchBackend(str, Enum):
     """What runs a model in a benchmark; `none`: every frame is answered at once."""
 
@@ -283,6 +292,9 @@ def bench(
         str,
         typer.Option(help="street: memory (frames decoded already), scene, or a camera's or file's URI."),
     ] = "memory",
+    decoder: Annotated[
+        DecoderName, typer.Option(help="street: what decodes a camera or file.")
+    ] = DecoderName.AUTO,
     backend: Annotated[
         BenchBackend | None,
         typer.Option(
@@ -318,7 +330,7 @@ def bench(
         from edge_app.bench.street_command import StreetOptions, run_street
         from edge_app.export.command import parse_size
 
-        load = Load(cameras, fps, parse_size(size), seconds, source)
+        load = Load(cameras, fps, parse_size(size), seconds, source, decoder.value)
         chosen = None if backend is None else backend.value
         options = StreetOptions(
             load,

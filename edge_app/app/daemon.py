@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_app import __version__
 from edge_app.app.build_watch import BuildWatch
+from edge_app.app.decoders import find_decoders
 from edge_app.app.detector import Detector, open_detector
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
@@ -24,7 +25,7 @@ from edge_app.config.models import CameraSection
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
 from edge_app.errors import CaptureError, ConfigError, EdgeAppError
-from edge_app.interfaces import PixelMemory
+from edge_app.interfaces import PixelMemory, VideoDecoders
 from edge_app.ops.logging import configure_logging
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
@@ -97,8 +98,9 @@ class Application:
         self._watch = NodeWatch(enabled, self._publisher, self._publisher.set_node_state)
         chosen = cameras_by_model(config)
         self._frame_memory = {model: _FrameMemory() for model in chosen}
+        decoders = {model: find_decoders(config_of_model(config, model).inference) for model in chosen}
         cameras = [
-            _camera(name, section, secrets, self._frame_memory[section.model])
+            _camera(name, section, secrets, self._frame_memory[section.model], decoders[section.model])
             for name, section in enabled.items()
         ]
         self._live = {camera.camera_id: camera.live for camera in cameras}
@@ -242,9 +244,15 @@ class _FrameMemory:
         return self.model.allocate(shape)
 
 
-def _camera(name: str, section: CameraSection, secrets: SecretRegistry, memory: PixelMemory) -> Camera:
+def _camera(
+    name: str,
+    section: CameraSection,
+    secrets: SecretRegistry,
+    memory: PixelMemory,
+    decoders: VideoDecoders | None,
+) -> Camera:
     try:
-        return create_camera(name, section, _secret(section, f"cameras.{name}", secrets), memory)
+        return create_camera(name, section, _secret(section, f"cameras.{name}", secrets), memory, decoders)
     except CaptureError as error:  # what this machine lacks does not come by trying again
         raise ConfigError(f"cameras.{name}: {error.message}", hint=error.hint) from error
 

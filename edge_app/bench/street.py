@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from edge_app.capture.factory import create_camera
 from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.models import CameraSection
 from edge_app.errors import CaptureError, ConfigError
-from edge_app.interfaces import PixelMemory
+from edge_app.interfaces import PixelMemory, VideoDecoders
 from edge_app.messages import CameraState, CameraStatus, Detections, ModelInfo
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
@@ -59,6 +59,7 @@ class Load:
         seconds: How long is measured.
         source: `memory`: frames that are decoded already. `scene`: rendered while it runs. Anything else: the
             URI of a camera or file, which every camera reads.
+        decoder: What decodes it; see `cameras.X.decoder`.
 
     Raises:
         ConfigError: That cannot be offered.
@@ -69,6 +70,7 @@ class Load:
     size: tuple[int, int] = (1920, 1080)
     seconds: float = 5.0
     source: str = MEMORY
+    decoder: Literal["auto", "nvdec", "gstreamer", "cpu"] = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be offered."""
@@ -152,6 +154,7 @@ def measure_street(
     batch_wait_s: float = 0.004,
     max_age_s: float = 0.5,
     memory: KeptMemory | None = None,
+    decoders: VideoDecoders | None = None,
 ) -> StreetSpeed:
     """Run the street under a load and measure it.
 
@@ -161,6 +164,7 @@ def measure_street(
         batch_wait_s: See `inference.batch_wait_ms`.
         max_age_s: See `inference.max_age_ms`.
         memory: What frames in memory lie in, used again by the next run; None: new memory.
+        decoders: Decode a source into the model's GPU; None: there are none.
 
     Raises:
         ConfigError, CaptureError: The source cannot be read, or no frame of it was processed.
@@ -169,7 +173,7 @@ def measure_street(
     names = [f"camera{number}" for number in range(load.cameras)]
     statistics = Statistics(names)
     memory = KeptMemory(detector.memory or OrdinaryMemory()) if memory is None else memory
-    cameras, sources = _cameras(names, load, memory)
+    cameras, sources = _cameras(names, load, memory, decoders)
     live = {camera.camera_id: camera.live for camera in cameras}
     lanes = FrameLanes(live, max_age_s=max_age_s, counts=statistics)
     sink, gone = _NullSink(detector.backend.model), _Gone()
@@ -194,10 +198,10 @@ def measure_street(
 
 
 def _wait_for_frames(walk: Future[None], statistics: Statistics, gone: _Gone) -> None:
-    """Wait until the street is warm: each camera's first frame, on average, and a while longer."""
+    """Wait until the street is warm: the first frame of each camera, and a while longer."""
     deadline_s, done = time.monotonic() + FIRST_FRAMES_S, 0
     while done < len(counts := statistics.counts()) and time.monotonic() < deadline_s:
-        done = sum(count.processed for count in counts.values())
+        done = sum(count.processed > 0 for count in counts.values())
         if walk.done() or (gone.words is not None and not done):
             break
         time.sleep(0.01)
@@ -230,7 +234,9 @@ def _measured(
     return _speed(sink, after - before, elapsed_s, cpu_s, by_thread)
 
 
-def _cameras(names: Sequence[str], load: Load, memory: KeptMemory) -> tuple[list[Camera], list[MemorySource]]:
+def _cameras(
+    names: Sequence[str], load: Load, memory: KeptMemory, decoders: VideoDecoders | None
+) -> tuple[list[Camera], list[MemorySource]]:
     if load.source == MEMORY:
         sources = _sources(load, memory)
         live = load.fps is not None
@@ -239,7 +245,8 @@ def _cameras(names: Sequence[str], load: Load, memory: KeptMemory) -> tuple[list
             for name, source in zip(names, sources, strict=True)
         ], sources
     return [
-        create_camera(name, _section(load, number), None, memory) for number, name in enumerate(names)
+        create_camera(name, _section(load, number), None, memory, decoders)
+        for number, name in enumerate(names)
     ], []
 
 
@@ -249,7 +256,7 @@ def _section(load: Load, number: int) -> CameraSection:
     uri = load.source
     if uri == SCENE:
         uri = f"scene://street?seed={number + 1}&size={width}x{height}&fps={load.fps or 30:g}"
-    return CameraSection(uri=uri, realtime=paced, loop=True, max_fps=load.fps)
+    return CameraSection(uri=uri, realtime=paced, loop=True, max_fps=load.fps, decoder=load.decoder)
 
 
 def _sources(load: Load, memory: PixelMemory) -> list[MemorySource]:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
+from edge_app.app.decoders import find_decoders
 from edge_app.app.detector import Detector, open_detector
 from edge_app.app.model import describe
 from edge_app.bench.capacity import capacity_of, find_capacity, judge_overload
@@ -19,7 +20,7 @@ from edge_app.bench.instant import instant_detector
 from edge_app.bench.machine import gpu_state
 from edge_app.bench.measure import environment
 from edge_app.bench.memory_camera import KeptMemory
-from edge_app.bench.street import Load, StreetSpeed, as_json, measure_street, median_of
+from edge_app.bench.street import MEMORY, SCENE, Load, StreetSpeed, as_json, measure_street, median_of
 from edge_app.bench.street_report import report_lines
 from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.loader import load_config
@@ -117,13 +118,16 @@ class _Measurement:
         self._options = options
         self._console = console
         self._memory = KeptMemory(detector.memory or OrdinaryMemory())
+        inference = config.inference.model_copy(update={"backend": detector.backend.model.backend})
+        is_recorded = options.load.source not in {MEMORY, SCENE}
+        self._decoders = find_decoders(inference) if is_recorded else None
 
     def result(self) -> dict[str, Any]:
         """Measure everything that is asked for, and return it as plain values."""
         options, backend = self._options, self._detector.backend
-        raw_engine = self._raw_engine()
+        raw_engine, limit = self._raw_engine(), self._decoder_limit()
         try:
-            runs, raw = self._rounds(raw_engine)
+            runs, raw, decoded = self._rounds(raw_engine, limit)
         finally:
             if raw_engine is not None:
                 raw_engine.close()
@@ -136,27 +140,35 @@ class _Measurement:
             "fps": options.load.fps,
             "size": options.load.size,
             "source": options.load.source,
+            "decoder": options.load.decoder,
             "rounds": [as_json(run) for run in runs],
             "median": as_json(median_of(runs)),
             "environment": self._environment(),
         }
         if raw:
             result["raw"] = _raw_result(runs, raw)
+        if decoded:
+            result["decoder_limit"] = _decoder_result(runs, decoded)
         if options.overload:
             result["overload"] = self._overload()
         if options.capacity:
             result["capacity"] = self._capacity()
         return result
 
-    def _rounds(self, raw_engine: Any) -> tuple[list[StreetSpeed], list[list[float]]]:
+    def _rounds(
+        self, raw_engine: Any, limit: Any
+    ) -> tuple[list[StreetSpeed], list[list[float]], list[dict[int, float]]]:
         runs: list[StreetSpeed] = []
         raw: list[list[float]] = []
+        decoded: list[dict[int, float]] = []
         for number in range(self._options.rounds):
             with self._console.status(f"round {number + 1} of {self._options.rounds} ..."):
                 if raw_engine is not None:
                     raw.append(_raw_round(raw_engine, self._options.load))
+                if limit is not None:
+                    decoded.append(limit.frames_per_s(RAW_SECONDS))
                 runs.append(self._street(self._options.load))
-        return runs, raw
+        return runs, raw, decoded
 
     def _street(self, load: Load) -> StreetSpeed:
         inference = self._config.inference
@@ -166,6 +178,7 @@ class _Measurement:
             batch_wait_s=inference.batch_wait_ms / 1e3,
             max_age_s=inference.max_age_ms / 1e3,
             memory=self._memory,
+            decoders=self._decoders,
         )
 
     def _overload(self) -> dict[str, Any]:
@@ -208,6 +221,14 @@ class _Measurement:
             known |= gpu_state(device)
         return known
 
+    def _decoder_limit(self) -> Any:
+        load = self._options.load
+        if self._decoders is None or load.decoder not in {"auto", "nvdec"} or not Path(load.source).is_file():
+            return None
+        from edge_app.bench.decoder_limit import DecoderLimit
+
+        return DecoderLimit(load.source, self._config.inference.device)
+
     def _raw_engine(self) -> Any:
         if self._detector.backend.model.backend != "tensorrt":
             return None
@@ -217,6 +238,18 @@ class _Measurement:
         engines = Engines(self._config, describe(self._config))
         plan = engines.store.read(engines.require())
         return RawEngine(plan, self._detector.backend.max_batch, self._config.inference.device)
+
+
+def _decoder_result(runs: list[StreetSpeed], decoded: list[dict[int, float]]) -> dict[str, Any]:
+    """Return what the decoder alone gave, and the street's shares of it, round by round."""
+    shares = [run.frames_per_s / max(rates.values()) for run, rates in zip(runs, decoded, strict=True)]
+    return {
+        "frames_per_s_by_threads": {
+            str(threads): statistics.median(rates[threads] for rates in decoded) for threads in decoded[0]
+        },
+        "share": statistics.median(shares),
+        "shares": shares,
+    }
 
 
 def _raw_round(raw_engine: Any, load: Load) -> list[float]:

@@ -16,6 +16,7 @@ def report_lines(result: Mapping[str, Any]) -> list[str]:
     return [
         *_what(result),
         *_raw(result),
+        *_decoder(result),
         *_street(result["median"]),
         f"limited by: {bottleneck(result)}",
         *_overload(result.get("overload")),
@@ -33,6 +34,8 @@ def bottleneck(result: Mapping[str, Any]) -> str:
         return "nothing: everything that was offered was processed"
     if raw and raw["share"] >= BUSY:
         return "the GPU: the engine alone is hardly faster"
+    if result.get("decoder_limit", {}).get("share", 0.0) >= BUSY:
+        return "the GPU's decoder: alone it is hardly faster"
     if (
         result["source"] != "memory"
         and middle["stages_ms"]["waiting"][0] < middle["stages_ms"]["inference"][0]
@@ -52,6 +55,17 @@ def _what(result: Mapping[str, Any]) -> Iterator[str]:
     source = "frames in memory" if result["source"] == "memory" else f"source {result['source']}"
     yield f"{result['model']}: {result['what']}"
     yield f"{result['cameras']} cameras, {source}, {size}, {fps}, {len(result['rounds'])} rounds"
+
+
+def _decoder(result: Mapping[str, Any]) -> Iterator[str]:
+    limit = result.get("decoder_limit")
+    if limit:
+        rates = limit["frames_per_s_by_threads"]
+        yield (
+            f"the GPU's decoder alone, on {', '.join(rates)} threads: "
+            f"{', '.join(f'{rate:.0f}' for rate in rates.values())} frames/s; "
+            f"share reached {limit['share']:.1%}"
+        )
 
 
 def _raw(result: Mapping[str, Any]) -> Iterator[str]:

@@ -31,6 +31,9 @@ MATRICES = {1: YuvMatrix.BT709, 9: YuvMatrix.BT2020, 10: YuvMatrix.BT2020}
 FULL_RANGE = 2
 """`AVCOL_RANGE_JPEG`."""
 
+PARAMETERS_APART = frozenset({"h264", "hevc"})
+"""Codecs whose packets some containers keep in a format of their own, with the parameters elsewhere."""
+
 START_CODES = (b"\0\0\1", b"\0\0\0\1")
 """What begins each unit of H.264 and H.265 in Annex B's format."""
 
@@ -190,7 +193,10 @@ class Demuxer:
         return found
 
     def _filters(self, stream: Any) -> Any:
-        name = FILTERS.get(_codec(stream))
+        codec, extradata = _codec(stream), stream.codec_context.extradata
+        if codec in PARAMETERS_APART and (extradata is None or extradata.startswith(START_CODES)):
+            return None  # Annex B's format already, as RTSP and transport streams have it
+        name = FILTERS.get(codec)
         return None if name is None else self._av.bitstream.BitStreamFilterContext(name, stream)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import heapq
 import logging
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from edge_app.capture.demux import Address, Demuxer
 from edge_app.capture.pacing import Pace, RateLimit
+from edge_app.capture.sequence import sequence_of
 from edge_app.errors import CaptureError, DecoderError, EndOfStream
 from edge_app.interfaces import (
     DecodedPicture,
@@ -102,6 +104,7 @@ class DeviceSource:
         self._stream = VideoStream("")
         self._times = PresentationTimes(0)
         self._ready: deque[_Ready] = deque()
+        self._sequence = b""
         self._failures = 0
         self._pictures = 0
         self._ended = False
@@ -123,6 +126,7 @@ class DeviceSource:
         self._stream = demuxer.open()
         self._demuxer = demuxer
         self._renew_decoder()
+        self._sequence = b""
         self._failures = self._pictures = 0
         self._ended = False
         self._limit.reset()
@@ -171,6 +175,8 @@ class DeviceSource:
 
     def _decode(self, packet: EncodedPacket) -> Sequence[DecodedPicture]:
         """Decode a packet, with a new decoder where the old one serves no more."""
+        if packet.keyframe:
+            self._look_at_sequence(packet)
         while True:
             if self._decoder is None:
                 if not packet.keyframe:
@@ -184,6 +190,18 @@ class DeviceSource:
                 continue
             self._times.feed(packet)
             return decoded
+
+    def _look_at_sequence(self, packet: EncodedPacket) -> None:
+        """Let a decoder go whose sequence has ended: the pictures may have another size from here on."""
+        sequence = sequence_of(self._stream.codec, ctypes.string_at(packet.address, packet.size_bytes))
+        if not sequence or sequence == self._sequence:
+            return
+        if self._sequence and self._decoder is not None:
+            logger.info("the stream changed its parameters; the decoder starts anew")
+            self._finish()
+            self._decoder.close()
+            self._decoder = None
+        self._sequence = sequence
 
     def _drop_decoder(self, error: DecoderError) -> None:
         """Close a decoder that failed; the next keyframe gets a new one, unless none gets anywhere."""

@@ -9,7 +9,10 @@ from types import TracebackType
 from typing import Any
 
 from edge_app.errors import BackendError
-from edge_app.gpu.driver import cuda_driver, cuda_errors
+from edge_app.gpu.driver import LIBRARY, cuda_driver, cuda_errors
+
+SCHEDULE_BLOCKING_SYNC = 4
+"""CU_CTX_SCHED_BLOCKING_SYNC of the CUDA driver's interface."""
 
 _opened: dict[int, Gpu] = {}
 _lock = threading.Lock()
@@ -61,6 +64,7 @@ class Gpu:
             self.name = str(device.name())
             self.architecture = "sm_{}{}".format(*device.compute_capability())
             self.integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
+            _let_waits_sleep(ordinal)
             self._context = device.retain_primary_context()
         # PyCUDA's destructor detaches a primary context as if it had made it, which fails, and speaks of
         # it on standard error. So it must never run.
@@ -85,6 +89,16 @@ class Gpu:
         with self.attach(), cuda_errors("the device memory cannot be read"):
             free, total = cuda_driver().mem_get_info()
             return int(free), int(total)
+
+
+def _let_waits_sleep(ordinal: int) -> None:
+    """Have threads sleep while they wait for the GPU, as the decoder's do for each picture.
+
+    CUDA's own choice is to spin. A context that is in use already keeps what it has.
+    """
+    cuda = ctypes.CDLL(LIBRARY)
+    flags = ctypes.c_uint(SCHEDULE_BLOCKING_SYNC)
+    cuda.cuDevicePrimaryCtxSetFlags_v2(ctypes.c_int(ordinal), flags)
 
 
 def open_gpu(ordinal: int = 0) -> Gpu:

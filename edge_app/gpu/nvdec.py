@@ -45,8 +45,8 @@ def nvdec_library() -> Any:
     Raises:
         DecoderError: It is not installed, or the driver's decoder cannot be loaded.
     """
-    # It logs its troubles itself, at length.
-    logging.getLogger("PyNvVideoCodec").setLevel(logging.CRITICAL)
+    # It logs its troubles itself, at length, and sets its own level.
+    logging.getLogger("PyNvVideoCodec").addFilter(lambda record: record.levelno >= logging.CRITICAL)
     try:
         return import_module("PyNvVideoCodec")
     except ImportError as error:

@@ -46,6 +46,7 @@ def encode(
     container: str | None = None,
     colors: tuple[int, int] | None = None,
     movflags: str = "",
+    pix_fmt: str = "yuv420p",
     **options: str,
 ) -> Any:
     """Encode `count` pictures whose brightness tells their index."""
@@ -53,7 +54,7 @@ def encode(
         target, "w", format=container, options=({"movflags": movflags} if movflags else {})
     ) as output:
         stream = output.add_stream(codec, rate=fps, options={"preset": "ultrafast", "g": "10", **options})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.time_base = Fraction(1, fps)
         if colors is not None:
             stream.codec_context.colorspace, stream.codec_context.color_range = colors
