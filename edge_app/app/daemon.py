@@ -30,6 +30,7 @@ from edge_app.ops.logging import configure_logging
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
 from edge_app.ops.sd_notify import notify
+from edge_app.ops.service_report import ServiceReport, ServiceState
 from edge_app.ops.signals import stop_on_signals
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.router import FrameRouter
@@ -107,6 +108,7 @@ class Application:
         self._lanes = {model: self._lanes_of(model, names) for model, names in chosen.items()}
         router = FrameRouter({name: self._lanes[section.model] for name, section in enabled.items()})
         self._cameras = CameraGroup(cameras, router, self._watch)
+        self._report = ServiceReport(self._service_state, lambda: self._publisher.alive)
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set or every camera is a file that has ended.
@@ -127,6 +129,7 @@ class Application:
             reason = error.message = self._secrets.redact(error.message)
             raise
         finally:
+            self._report.stop()
             notify("STOPPING=1", "STATUS=stopping: " + reason.partition("\n")[0])
             self._watch.stopping(reason)
             self._publisher.stop(PUBLISHER_STOP_S)
@@ -183,7 +186,7 @@ class Application:
             if self._publisher_error is not None:
                 street.fail("publisher", self._publisher_error)
             self._watch.running()
-            notify("READY=1", "STATUS=running")
+            self._report.start()
             street.run(stop, stop_timeout_s=STREET_STOP_S)
         finally:
             for detector in list(detectors.values()):  # a model that is still being opened may come yet
@@ -193,7 +196,9 @@ class Application:
         """Open the models that have cameras, one after the other, into `detectors`; True once all are."""
         for name in self._lanes:
             config = config_of_model(self._config, name)
-            progress = BuildWatch(name or Path(config.model.path).stem, self._watch.starting)
+            shown = name or Path(config.model.path).stem
+            progress = BuildWatch(shown, self._watch.starting)
+            notify(f"STATUS=opening the model {shown}")
             try:
                 detector = open_detector(config, configured_name=name, emit=progress, cancelled=stop.is_set)
             except EdgeAppError as error:
@@ -223,6 +228,17 @@ class Application:
                 name: replace(detectors[model].backend.model, configured_name=model)
                 for name, model in chosen.items()
             },
+        )
+
+    def _service_state(self) -> ServiceState:
+        counts = self._statistics.counts().values()
+        outbox = self._publisher.outbox
+        return ServiceState(
+            processed=sum(camera.processed for camera in counts),
+            fps=sum(camera.fps for camera in counts),
+            cameras={name: status.state for name, status in self._watch.statuses().items()},
+            outbox_messages=None if outbox is None else outbox.messages,
+            outbox_oldest_s=None if outbox is None else outbox.oldest_s,
         )
 
     def _publisher_failed(self, error: BaseException) -> None:

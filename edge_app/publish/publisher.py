@@ -105,6 +105,11 @@ class MqttPublisher(Traffic):
         return self._connection.connected
 
     @property
+    def alive(self) -> bool:
+        """Whether the thread runs that publishes, with a broker or without."""
+        return self._connection.alive
+
+    @property
     def problem(self) -> str | None:
         """Why there is no connection, in words; None while there is one."""
         return self._connection.problem

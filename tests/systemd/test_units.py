@@ -1,0 +1,103 @@
+"""What systemd itself says of the files in systemd/."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_app.errors import EXIT_CONFIG
+
+FOLDER = Path(__file__).parents[2] / "systemd"
+COMMAND = "/opt/edge-app/current/bin/edge-app"
+
+needs_analyze = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (apt install systemd)"
+)
+needs_sysusers = pytest.mark.skipif(
+    shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed (apt install systemd)"
+)
+
+MOST_EXPOSED = {None: 1.8, "x86": 1.8, "csi": 2.0}
+"""By drop-in, on systemd's scale from 0 (nothing but computing) to 10. Mosquitto's own unit has 9.2."""
+
+
+def unit_with(drop_in: str | None, folder: Path) -> Path:
+    """Return the unit with a drop-in, as it is but for its command, which must exist to be verified."""
+    unit = folder / "edge-app.service"
+    text = (FOLDER / unit.name).read_text(encoding="utf-8")
+    assert COMMAND in text
+    unit.write_text(text.replace(COMMAND, "/bin/true"), encoding="utf-8")
+    if drop_in is not None:
+        (folder / "edge-app.service.d").mkdir()
+        shutil.copy(FOLDER / "drop-ins" / f"{drop_in}.conf", folder / "edge-app.service.d")
+    return unit
+
+
+def said(*command: str | Path) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@needs_analyze
+@pytest.mark.parametrize("drop_in", MOST_EXPOSED)
+def test_systemd_has_nothing_to_say_against_it(drop_in: str | None, tmp_path: Path) -> None:
+    words = said("systemd-analyze", "verify", unit_with(drop_in, tmp_path))
+    assert [line for line in words.splitlines() if "edge-app" in line] == []
+
+
+@needs_analyze
+@pytest.mark.parametrize("drop_in", MOST_EXPOSED)
+def test_it_is_no_more_exposed_than_it_must_be(drop_in: str | None, tmp_path: Path) -> None:
+    unit = unit_with(drop_in, tmp_path)
+    words = said("systemd-analyze", "security", "--offline=true", "--no-pager", unit)
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", words)
+    assert found is not None, words
+    assert float(found[1]) <= MOST_EXPOSED[drop_in], words
+
+
+@needs_analyze
+def test_a_wrong_key_would_be_found(tmp_path: Path) -> None:
+    unit = unit_with(None, tmp_path)
+    unit.write_text(unit.read_text().replace("ProtectHome=", "ProtectHomes="))
+    words = said("systemd-analyze", "verify", unit)
+    assert "'ProtectHomes'" in words
+
+
+def test_the_unit_and_the_code_mean_the_same_exit_status() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(FOLDER / "edge-app.service", encoding="utf-8")
+    assert unit["Service"]["RestartPreventExitStatus"] == str(EXIT_CONFIG)
+    assert unit["Service"]["Type"] == "notify"
+    assert unit["Service"]["OOMPolicy"] == "continue"
+    assert "ProcSubset" not in unit["Service"]
+    assert "PrivateDevices" not in unit["Service"]
+
+
+@needs_sysusers
+def test_the_user_gets_its_groups_and_credentials_are_roots_own(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    said("systemd-sysusers", f"--root={tmp_path}", FOLDER / "sysusers.conf")
+    groups = {
+        name: members.split(",")
+        for name, _, _, members in (
+            line.split(":") for line in (tmp_path / "etc/group").read_text().splitlines()
+        )
+    }
+    assert "edge-app" in groups["video"]
+    assert "edge-app" in groups["render"]
+    assert re.search(r"^edge-app:.*:/var/lib/edge-app:", (tmp_path / "etc/passwd").read_text(), re.MULTILINE)
+
+    said("systemd-tmpfiles", "--create", f"--root={tmp_path}", FOLDER / "tmpfiles.conf")
+    folder = tmp_path / "etc/edge-app/credentials"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "mqtt-password").stat().st_mode & 0o777 == 0o600
+    (folder / "mqtt-password").write_text("mine\n")
+    said("systemd-tmpfiles", "--create", f"--root={tmp_path}", FOLDER / "tmpfiles.conf")
+    assert (folder / "mqtt-password").read_text() == "mine\n", "what the user wrote stays"
