@@ -513,6 +513,34 @@ def verify(
 
 
 @app.command()
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Configuration file (YAML); otherwise /etc/edge-app/edge.yaml, if there is one.",
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonFlag = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Write a support bundle here (.tar.gz), without secrets.", show_default=False),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that a check may take.", min=1)] = 30.0,
+) -> None:
+    """Examine this machine: what keeps edge-app from working, and what to do about it.
+
+    Software, GPU, power, memory, disk, time, configuration, engines, broker, and every camera. Exit status 1
+    if something failed. As root it sees what the service sees.
+    """
+    from edge_app.doctor.command import run_doctor
+
+    raise typer.Exit(run_doctor(config, json_output=json, bundle=bundle, limit_s=timeout))
+
+
+@app.command()
 def inspect(
     file: Annotated[
         str,

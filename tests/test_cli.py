@@ -12,7 +12,7 @@ from tests.processes import command, edge_app_says, environment
 
 COMMANDS = (
     *("demo", "run", "check-config", "init", "watch", "eval", "bench"),
-    *("export", "build", "engines", "verify", "inspect"),
+    *("export", "build", "engines", "verify", "doctor", "inspect"),
 )
 
 

@@ -35,7 +35,7 @@ def check_config(path: Path) -> list[str]:
         *(f"model     {_model(config, name)}" for name in (None, *config.models)),
         *(f"camera    {name}: {_camera(camera)}" for name, camera in config.cameras.items()),
         f"broker    {config.mqtt.uri}, topics below {config.mqtt.root}/",
-        *(f"warning   {warning}" for warning in _warnings(loaded)),
+        *(f"warning   {warning}" for warning in config_warnings(loaded)),
     ]
 
 
@@ -89,7 +89,8 @@ def _camera(camera: CameraSection) -> str:
     return ", ".join(words if camera.enabled else [*words, "not enabled"])
 
 
-def _warnings(loaded: LoadedConfig) -> Iterator[str]:
+def config_warnings(loaded: LoadedConfig) -> Iterator[str]:
+    """Return what of a good configuration may be missing later, or is not safe."""
     config = loaded.config
     for name in config.models.keys() - cameras_by_model(config).keys():
         yield f"models.{name}: no camera names it, so it is not loaded"

@@ -1,0 +1,131 @@
+"""A file to attach to a report of a problem: what was found, versions, configuration, log. No secrets.
+
+Every text passes through the registry of known secrets, and through patterns for those that it cannot know.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import platform
+import re
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from edge_app.doctor.machine import STATE_DIRECTORY, Machine
+from edge_app.doctor.report import as_json, as_text
+from edge_app.doctor.runner import Finding
+from edge_app.doctor.settings import SERVICE
+from edge_app.doctor.subject import Subject
+from edge_app.errors import EdgeAppError
+
+LOG_LINES = "3000"
+MOST_BYTES = 4 << 20
+"""Of one member; the end of a longer text is kept, where the newest lines are."""
+
+FILES = (
+    "/etc/os-release",
+    "/etc/nv_tegra_release",
+    "/proc/device-tree/model",
+    "/proc/meminfo",
+    "/proc/swaps",
+    "/proc/loadavg",
+    "/proc/devices",
+    "/proc/driver/nvidia/version",
+    "/etc/nvpmodel.conf",
+    "/var/lib/nvpmodel/status",
+)
+COMMANDS = (
+    ("journalctl", "--no-pager", "-u", SERVICE, "-n", LOG_LINES, "-o", "short-iso"),
+    ("journalctl", "--no-pager", "-k", "-n", "500", "-o", "short-iso"),
+    ("systemctl", "cat", SERVICE),
+    ("systemctl", "show", SERVICE),
+    ("systemctl", "show", "nvargus-daemon.service"),
+    ("nvidia-smi",),
+    ("df", "-h"),
+    ("ls", "-l", "/dev/dri", "/dev/nvmap", "/dev/nvidia0", "/dev/video0"),
+    ("v4l2-ctl", "--list-devices"),
+    ("gst-inspect-1.0", "--print-blacklist"),
+)
+_SECRET_KEY = re.compile(
+    r"(?i)([\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key)[\"']?\s*:[ \t]*)"
+    r"(?!null\b)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,}][^,}\n]*)"
+)
+"""A key of YAML or JSON that is called like a secret, with its value; not `password_file` and its kin."""
+_SYSTEM_PASSWORD = re.compile(r"(?m)^((?:Set|Load)Credential(?:Encrypted)?=[^:\n]*:)(?!/).*$")
+
+
+def write_bundle(path: Path, subject: Subject, findings: Sequence[Finding]) -> list[str]:
+    """Write a .tar.gz that only its owner may read, and return the names of its members.
+
+    Raises:
+        EdgeAppError: It cannot be written.
+    """
+    redact = secret_free(subject.secrets.redact)
+    members = {name: redact(text)[-MOST_BYTES:] for name, text in _members(subject, findings)}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in members.items():
+            content = text.encode("utf-8", "replace")
+            entry = tarfile.TarInfo(f"edge-app-doctor/{name}")
+            entry.size, entry.mtime, entry.mode = len(content), int(time.time()), 0o600
+            archive.addfile(entry, io.BytesIO(content))
+    try:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(packed.getvalue())
+    except OSError as error:
+        raise EdgeAppError(
+            f"{path} cannot be written: {error.strerror}.", hint="Choose another place."
+        ) from None
+    return list(members)
+
+
+def secret_free(redact: Callable[[str], str]) -> Callable[[str], str]:
+    """Return what hides known secrets, and the values of keys that are called like secrets."""
+
+    def clean(text: str) -> str:
+        text = _SECRET_KEY.sub(r"\g<1>***", redact(text))
+        return _SYSTEM_PASSWORD.sub(r"\g<1>***", text)
+
+    return clean
+
+
+def _members(subject: Subject, findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
+    machine = subject.machine
+    yield "doctor.txt", as_text(findings)
+    yield "doctor.json", json.dumps(as_json(findings), indent=2)
+    yield "packages.txt", "\n".join(sorted(_packages()))
+    yield "uname.txt", " ".join(platform.uname())
+    if subject.path is not None:
+        yield f"config/{subject.path.name}", _read(subject.path)
+    for name in FILES:
+        text = machine.read(name)
+        if text is not None:
+            yield f"files{name}", text
+    for command in COMMANDS:
+        answer = machine.command(*command)
+        if answer is not None:
+            name = re.sub(r"[^\w.-]+", "-", " ".join(command)).strip("-")[:80]
+            yield f"commands/{name}.txt", f"{answer.output}\n{answer.errors}\n"
+    yield from _manifests(machine)
+
+
+def _packages() -> Iterator[str]:
+    for distribution in importlib.metadata.distributions():
+        yield f"{distribution.metadata['Name']} {distribution.version}"
+
+
+def _manifests(machine: Machine) -> Iterator[tuple[str, str]]:
+    for file in machine.glob(f"{STATE_DIRECTORY}/engines/*.json"):
+        yield f"engines/{file.name}", _read(file)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"

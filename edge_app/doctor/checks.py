@@ -1,0 +1,138 @@
+"""All checks, put together for one machine and one configuration."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from edge_app.app.engines import engine_directory
+from edge_app.config.models import AppConfig
+from edge_app.doctor import gpu, network, platform, resources, settings, video
+from edge_app.doctor.machine import STATE_DIRECTORY, Machine
+from edge_app.doctor.result import Check, Result, skipped
+from edge_app.doctor.subject import BROKER, Subject
+from edge_app.ops.clock import kernel_clock_synced
+
+JETSON_DEVICES = ("/dev/nvmap", "/dev/nvhost-*gpu", "/dev/nvgpu/igpu0/*", "/dev/video*", "/dev/dri/renderD*")
+OTHER_DEVICES = ("/dev/nvidia[0-9]*", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/video*")
+
+_T = TypeVar("_T")
+
+
+class Once(Generic[_T]):
+    """A value that several checks need: worked out by the first that asks, waited for by the others."""
+
+    def __init__(self, work_out: Callable[[], _T]) -> None:
+        self._work_out = work_out
+        self._lock = threading.Lock()
+        self._value: list[_T] = []
+
+    def __call__(self) -> _T:
+        """Return the value."""
+        with self._lock:
+            if not self._value:
+                self._value.append(self._work_out())
+            return self._value[0]
+
+
+def all_checks(subject: Subject) -> list[Check]:
+    """Return the checks in the order in which people read them: the machine first, the cameras last."""
+    machine = subject.machine
+    driver = Once(partial(gpu.ask_driver, machine))
+    return [
+        *_of_the_machine(machine),
+        *_of_the_gpu(subject, driver),
+        Check("onnxruntime", partial(settings.check_onnxruntime, machine)),
+        Check("opencv", partial(video.check_opencv, machine, subject.kinds)),
+        Check("decoders", partial(video.check_decoders, machine, subject.kinds)),
+        Check("csi", partial(video.check_csi, machine, subject.kinds)),
+        *_of_resources(subject, driver),
+        Check("service", partial(settings.check_service, machine)),
+        Check("configuration", partial(settings.check_configuration, subject)),
+        Check("secrets", partial(settings.check_secrets, subject)),
+        *_of_the_configuration(subject, driver),
+    ]
+
+
+def _of_the_machine(machine: Machine) -> Iterator[Check]:
+    yield Check("platform", partial(platform.check_platform, machine))
+    yield Check("python", partial(platform.check_python, machine))
+    yield Check("power mode", partial(platform.check_power_mode, machine))
+    yield Check("clocks", partial(platform.check_clocks, machine))
+
+
+def _of_the_gpu(subject: Subject, driver: Once[gpu.Driver]) -> Iterator[Check]:
+    machine, backends = subject.machine, frozenset(subject.backends.values())
+
+    def where_wanted(check: Callable[[], Result]) -> Result:
+        if backends and backends <= {"onnxruntime"}:
+            return skipped("every model runs on ONNX Runtime, as the configuration says")
+        if driver().gpus or machine.is_jetson or "tensorrt" in backends:
+            return check()
+        return skipped("no NVIDIA GPU")
+
+    yield Check("gpu", lambda: gpu.check_gpu(machine, driver(), backends))
+    checks: dict[str, Callable[[], Result]] = {
+        "tensorrt": partial(gpu.check_tensorrt, machine),
+        "compute capability": lambda: gpu.check_capability(machine, driver()),
+        "pycuda": partial(gpu.check_pycuda, machine),
+        "nvcc": partial(gpu.check_nvcc, machine),
+        "cuda-bindings": partial(gpu.check_cuda_bindings, machine),
+    }
+    for name, check in checks.items():
+        yield Check(name, partial(where_wanted, check))
+
+
+def _of_resources(subject: Subject, driver: Once[gpu.Driver]) -> Iterator[Check]:
+    machine = subject.machine
+    config = AppConfig() if subject.loaded is None else subject.loaded.config
+    durable = config.mqtt.delivery.detections == "durable"
+    outbox_bytes = (config.mqtt.outbox.max_mib << 20) if durable else 0
+    # Installed, engines are in the service's folder and not in that of whoever asks.
+    installed = machine.path(STATE_DIRECTORY)
+    own = engine_directory(config.engine)
+    folder = installed if installed.exists() and config.engine.directory is None else own
+    devices = JETSON_DEVICES if machine.is_jetson else OTHER_DEVICES
+    yield Check("devices", partial(resources.check_devices, machine, devices))
+    yield Check("memory", lambda: resources.check_memory(machine, builds=bool(driver().gpus)))
+    yield Check("disk", partial(resources.check_disk, folder, outbox_bytes))
+    yield Check("clock", lambda: resources.check_clock(kernel_clock_synced()))
+
+
+def _of_the_configuration(subject: Subject, driver: Once[gpu.Driver]) -> Iterator[Check]:
+    loaded = subject.loaded
+    if loaded is None:
+        for name in ("engine", "broker", "cameras"):
+            yield Check(name, lambda: skipped("no configuration that can be used"))
+        return
+    path: Path = loaded.path.absolute()
+
+    def engine_where_wanted(model: str | None, backend: str) -> Result:
+        if backend == "onnxruntime" or not (driver().gpus or backend == "tensorrt"):
+            return skipped("the model runs on ONNX Runtime, without an engine")
+        return settings.check_engine(subject.machine, path, model)
+
+    for model, backend in subject.backends.items():
+        name = "engine" if model is None else f"engine {model}"
+        yield Check(name, partial(engine_where_wanted, model, backend))
+    yield Check("broker", partial(_broker, subject))
+    for name in subject.cameras:
+        yield Check(f"camera {name}", partial(_camera, subject, name))
+
+
+def _broker(subject: Subject) -> Result:
+    assert subject.loaded is not None  # noqa: S101 - no such check otherwise
+    if BROKER in subject.missing:
+        return skipped("its password is missing, see secrets")
+    return network.check_broker(subject.loaded.config.mqtt, subject.passwords.get(BROKER))
+
+
+def _camera(subject: Subject, name: str) -> Result:
+    where = f"cameras.{name}"
+    if where in subject.missing:
+        return skipped("its password is missing, see secrets")
+    in_use = partial(settings.service_is_active, subject.machine)
+    return network.check_camera(name, subject.cameras[name], subject.passwords.get(where), in_use)

@@ -1,0 +1,114 @@
+"""The configuration, its secrets, its engines, and the service that runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from edge_app.config.summary import config_warnings
+from edge_app.doctor.machine import Machine
+from edge_app.doctor.result import Result, failed, ok, skipped, warning
+from edge_app.doctor.subject import INSTALLED_CONFIG, Subject
+
+_ASK_ENGINE = "from edge_app.doctor.engine_child import main; main()"
+SERVICE = "edge-app.service"
+
+
+def check_configuration(subject: Subject) -> Result:
+    """Say all that is wrong with the configuration, or what may be missing later."""
+    if subject.path is None:
+        return skipped(f"none was named (--config), and there is no {INSTALLED_CONFIG}")
+    if subject.error is not None:
+        return failed(
+            subject.error.message, subject.error.hint or "Put right what is named; then check again."
+        )
+    assert subject.loaded is not None  # noqa: S101 - there is an error otherwise
+    warnings = list(config_warnings(subject.loaded))
+    if warnings:
+        return warning(f"{subject.path} is good, but {'; '.join(warnings)}", "Put right what is named.")
+    return ok(f"{subject.path} is good, {len(subject.cameras)} cameras")
+
+
+def check_secrets(subject: Subject) -> Result:
+    """Look whether every password that is referred to can be had."""
+    if subject.loaded is None:
+        return skipped("no configuration to take references from")
+    if not subject.missing:
+        return ok(f"{len(subject.passwords)} passwords, all of them found")
+    found = " ".join(error.message for error in subject.missing.values())
+    fix = next(iter(subject.missing.values())).hint or ""
+    if os.geteuid() != 0:
+        fix = f"{fix}; or only root may read it: sudo edge-app doctor".lstrip("; ")
+    return failed(found, f"{fix}.")
+
+
+def check_engine(machine: Machine, path: Path, model: str | None) -> Result:
+    """Look whether there is an engine of a model that serves on this machine."""
+    answer = machine.python(_ASK_ENGINE, str(path), model or "")
+    if answer is None or answer.status != 0:
+        last = (answer.errors.splitlines() if answer else [])[-1:] or ["it took too long"]
+        return failed(
+            f"the engine cannot be looked up: {last[0]}", "edge-app engines --explain may say more."
+        )
+    told = json.loads(answer.output.splitlines()[-1])
+    name = told.get("name", model or "the model")
+    build = f"edge-app build --config {path}"
+    if "error" in told:
+        return failed(f"{name}: {told['error']}", told["hint"] or "edge-app engines --explain may say more.")
+    if told["state"] is None:
+        return warning(
+            f"{name}: there is no engine for this machine in {told['directory']}; the first start builds it",
+            f"{build} builds it beforehand; edge-app engines --explain says why others do not serve.",
+        )
+    if told["state"] == "refused":
+        return failed(
+            f"{name}: its engine failed its verification", f"{build} --rebuild, or engine.precision: fp32."
+        )
+    if told["state"] == "candidate":
+        return warning(f"{name}: its engine was never verified", f"edge-app verify --config {path}.")
+    return ok(f"{name}: {told['plan']} serves")
+
+
+def check_service(machine: Machine) -> Result:
+    """Ask systemd how the service does."""
+    if machine.command("systemctl", "cat", SERVICE) is None:
+        return skipped("no systemd")
+    answer = machine.command(
+        "systemctl", "show", SERVICE, "-p", "LoadState,ActiveState,UnitFileState,StatusText,NRestarts"
+    )
+    told = dict(line.split("=", 1) for line in (answer.output if answer else "").splitlines() if "=" in line)
+    if told.get("LoadState") != "loaded":
+        return skipped("edge-app is not installed as a service (sudo make install)")
+    state, text = told.get("ActiveState", "unknown"), told.get("StatusText", "")
+    found = f"{state}{f': {text}' if text else ''}, {told.get('NRestarts', '0')} restarts"
+    if state == "failed":
+        return failed(found, "journalctl -u edge-app -n 50 says why; then sudo systemctl restart edge-app.")
+    if state == "activating":
+        return warning(found, "It is starting; journalctl -fu edge-app shows how far it is.")
+    if told.get("UnitFileState") != "enabled":
+        return warning(f"{found}; it does not start by itself", "sudo systemctl enable --now edge-app.")
+    if state != "active":
+        return warning(found, "sudo systemctl start edge-app.")
+    return ok(found)
+
+
+def service_is_active(machine: Machine) -> bool:
+    """Whether the service runs, and may have taken a camera that serves one program alone."""
+    answer = machine.command("systemctl", "is-active", SERVICE)
+    return answer is not None and answer.output == "active"
+
+
+def check_onnxruntime(machine: Machine) -> Result:
+    """Look whether ONNX Runtime can be imported: it runs models on the CPU and judges engines."""
+    code = "import onnxruntime; print(onnxruntime.__version__)"
+    answer = machine.python(code)
+    if answer is not None and answer.status == 0:
+        return ok(f"ONNX Runtime {answer.output.splitlines()[-1]}")
+    last = (answer.errors.splitlines() if answer else [])[-1:] or ["it hangs"]
+    return failed(
+        f"ONNX Runtime cannot be imported: {last[0]}",
+        f"{Path(sys.executable).with_name('pip')} install onnxruntime; an 'illegal instruction' or a crash: "
+        "another version of it.",
+    )

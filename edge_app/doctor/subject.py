@@ -1,0 +1,135 @@
+"""What is examined: the configuration, if there is one, with the passwords that it refers to."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_app.config.camera_uri import CameraKind, parse_camera_uri
+from edge_app.config.loader import LoadedConfig, load_config, require_cameras
+from edge_app.config.models import CameraSection, SecretReference
+from edge_app.config.paths import resolve_path
+from edge_app.config.per_model import cameras_by_model, config_of_model
+from edge_app.config.secrets import SecretRegistry, resolve_password
+from edge_app.doctor.machine import Machine
+from edge_app.errors import ConfigError
+
+INSTALLED_CONFIG = "/etc/edge-app/edge.yaml"
+CREDENTIALS = "/etc/edge-app/credentials"
+BROKER = "mqtt"
+_MOST_CHARS = 4096
+_REFERENCE = re.compile(r"(password_file|password_env)[\"']?\s*:[ \t]*([^\s#,}]+)")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is examined.
+
+    Attributes:
+        machine: Where.
+        path: The configuration file; None where none was named and none is installed.
+        loaded: It, read and found good; None otherwise.
+        error: Why it could not be read or used.
+        secrets: Every password that could be found, to be hidden in all that is told.
+        passwords: Of the broker (`mqtt`) and of cameras (`cameras.NAME`); absent where there is none.
+        missing: Why a password that is referred to could not be had, by the same keys.
+    """
+
+    machine: Machine
+    path: Path | None = None
+    loaded: LoadedConfig | None = None
+    error: ConfigError | None = None
+    secrets: SecretRegistry = field(default_factory=SecretRegistry)
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    missing: Mapping[str, ConfigError] = field(default_factory=dict)
+
+    @property
+    def cameras(self) -> dict[str, CameraSection]:
+        """The cameras that are enabled."""
+        cameras = {} if self.loaded is None else self.loaded.config.cameras
+        return {name: camera for name, camera in cameras.items() if camera.enabled}
+
+    @property
+    def kinds(self) -> frozenset[CameraKind]:
+        """The kinds of the enabled cameras."""
+        return frozenset(parse_camera_uri(camera.uri).kind for camera in self.cameras.values())
+
+    @property
+    def backends(self) -> dict[str | None, str]:
+        """What runs each model that is used, by its name: auto, tensorrt or onnxruntime."""
+        if self.loaded is None:
+            return {}
+        config = self.loaded.config
+        return {name: config_of_model(config, name).inference.backend for name in cameras_by_model(config)}
+
+
+def open_subject(path: Path | None, machine: Machine) -> Subject:
+    """Read the configuration that is named, or the installed one; what is wrong with it is kept."""
+    if path is None:
+        installed = machine.path(INSTALLED_CONFIG)
+        path = installed if installed.exists() else None
+    secrets = SecretRegistry()
+    for secret in _stored_credentials(machine):
+        secrets.add(secret)
+    if path is None:
+        return Subject(machine, secrets=secrets)
+    for secret in _referenced(path):
+        secrets.add(secret)
+    try:
+        loaded = load_config(path)
+        require_cameras(loaded)
+    except ConfigError as error:
+        return Subject(machine, path, error=error, secrets=secrets)
+    passwords: dict[str, str] = {}
+    missing: dict[str, ConfigError] = {}
+    for where, reference in _references(loaded):
+        try:
+            password = resolve_password(reference, where, _environment(machine))
+        except ConfigError as error:
+            missing[where] = error
+            continue
+        if password is not None:
+            passwords[where] = password
+            secrets.add(password)
+    return Subject(machine, path, loaded, None, secrets, passwords, missing)
+
+
+def _references(loaded: LoadedConfig) -> Iterator[tuple[str, SecretReference]]:
+    yield BROKER, loaded.config.mqtt
+    for name, camera in loaded.config.cameras.items():
+        yield f"cameras.{name}", camera
+
+
+def _referenced(path: Path) -> Iterator[str]:
+    """Yield what a configuration refers to as a secret, also one that cannot be used for other reasons."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for key, value in _REFERENCE.findall(text):
+        name = value.strip("'\"")
+        if key.endswith("env"):
+            yield os.environ.get(name, "")
+            continue
+        with suppress(OSError, ValueError):
+            file = resolve_path(name, path.absolute().parent)
+            if file.is_file():  # a device would never end
+                with file.open(encoding="utf-8", errors="replace") as lines:
+                    yield lines.readline(_MOST_CHARS).rstrip("\r\n")
+
+
+def _environment(machine: Machine) -> dict[str, str]:
+    """Outside the service its credentials lie where the unit takes them from."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY") or str(machine.path(CREDENTIALS))
+    return {**os.environ, "CREDENTIALS_DIRECTORY": given}
+
+
+def _stored_credentials(machine: Machine) -> Iterator[str]:
+    for file in machine.glob(f"{CREDENTIALS}/*"):
+        content = machine.read(f"/{file.relative_to(machine.root)}")
+        if content:
+            yield from content.splitlines()
