@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench system-packages wheel clean
+.PHONY: help demo test check format bench soak system-packages wheel install uninstall clean
 
 help:  ## Show what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ soak: $(VENV)/.dev system-packages  ## The fault suite in its long form (minutes
 
 wheel: $(VENV)/.dev  ## Build the wheel and test it installed, away from this checkout
 	scripts/test-wheel $(BIN)/python
+
+install:  ## As a service of this machine, or as its next version (sudo; CSI=1 for CSI cameras)
+	scripts/install
+
+uninstall:  ## Take the service away again (sudo; KEEP="config state" is what stays, KEEP= nothing)
+	scripts/uninstall
 
 system-packages:  ## Install what the tests use of the system: Mosquitto, an RTSP server, GStreamer (Debian, Ubuntu)
 	scripts/system-packages

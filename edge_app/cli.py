@@ -530,10 +530,10 @@ def doctor(
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that a check may take.", min=1)] = 30.0,
 ) -> None:
-    """Examine this machine: what keeps edge-app from working, and what to do about it.
+    """Say what keeps edge-app from working here.
 
-    Software, GPU, power, memory, disk, time, configuration, engines, broker, and every camera. Exit status 1
-    if something failed. As root it sees what the service sees.
+    And what to do about it: software, GPU, power, memory, disk, time, configuration, engines, broker, and
+    every camera. Exit status 1 if something failed. As root it sees what the service sees.
     """
     from edge_app.doctor.command import run_doctor
 

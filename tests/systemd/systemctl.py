@@ -1,0 +1,78 @@
+"""Stands for systemctl below a root: starts the installed daemon for real, and knows when it is READY.
+
+`EDGE_APP_TEST_ROOT` is the root; the daemon's process id is kept there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2]))
+from tests.service_manager import ServiceManager
+
+ROOT = Path(os.environ["EDGE_APP_TEST_ROOT"])
+PID = ROOT / "pid"
+READY_S = 60.0
+
+
+def running() -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(PID.read_text())
+        os.kill(pid, 0)
+        return pid
+    return None
+
+
+def stop() -> None:
+    if (pid := running()) is not None:
+        os.kill(pid, signal.SIGTERM)
+        while running() is not None:
+            time.sleep(0.05)
+    PID.unlink(missing_ok=True)
+
+
+def start() -> int:
+    (ROOT / "notify").unlink(missing_ok=True)
+    manager = ServiceManager(ROOT)
+    command = [ROOT / "opt/edge-app/current/bin/edge-app", "run", "--config", ROOT / "etc/edge-app/edge.yaml"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= {"STATE_DIRECTORY": str(ROOT / "var/lib/edge-app"), **manager.environment()}
+    with (ROOT / "daemon.log").open("ab") as log:
+        daemon = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    PID.write_text(str(daemon.pid))
+    deadline_s = time.monotonic() + READY_S
+    while not manager.values("READY") and daemon.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    return 0 if manager.values("READY") else 1
+
+
+def main() -> int:
+    match sys.argv[1:]:
+        case ["show", "-p", "ActiveState", "--value", _]:
+            state = "active" if running() else "inactive"
+            sys.stdout.write(f"{state}\n")
+        case ["restart" | "start", _]:
+            stop()
+            return start()
+        case ["disable", "--now", _]:
+            stop()
+        case ["daemon-reload"]:
+            pass
+        case unknown:
+            sys.stderr.write(f"not known here: {unknown}\n")
+            return 2
+    return 0
+
+
+# The daemon outlives this process, whose threads are of no further use.
+status = main()
+sys.stdout.flush()
+os._exit(status)
