@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_app.doctor.bundle import write_bundle
@@ -40,9 +42,9 @@ def run_doctor(
     Raises:
         EdgeAppError: The bundle cannot be written.
     """
-    logging.getLogger("edge_app").setLevel(logging.CRITICAL)  # what matters is in the results
-    subject = open_subject(config, machine or Machine())
-    findings = run_checks(all_checks(subject), subject.secrets.redact, limit_s)
+    with _silenced():  # what matters is in the results
+        subject = open_subject(config, machine or Machine())
+        findings = run_checks(all_checks(subject), subject.secrets.redact, limit_s)
     if bundle is not None:
         write_bundle(bundle, subject, findings)
         sys.stderr.write(f"wrote {bundle}; look through it before you hand it on\n")
@@ -51,3 +53,14 @@ def run_doctor(
     else:
         sys.stdout.write(as_text(findings) + "\n")
     return EXIT_FAILURE if count(findings, Status.FAILED) else 0
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    logger = logging.getLogger("edge_app")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -104,7 +104,7 @@ def _sample(source: Source, timeout_s: float) -> tuple[list[float], tuple[int, i
         if not times_s:
             deadline_s = time.monotonic() + SAMPLE_S
         times_s.append(picture.captured_ns / 1e9)
-        size = (picture.pixels.shape[1], picture.pixels.shape[0])
+        size = picture.width_height
         if picture.lease is not None:
             picture.lease.release()
     return (times_s, size) if times_s else None

@@ -40,7 +40,8 @@ def stop() -> None:
 def start() -> int:
     (ROOT / "notify").unlink(missing_ok=True)
     manager = ServiceManager(ROOT)
-    command = [ROOT / "opt/edge-app/current/bin/edge-app", "run", "--config", ROOT / "etc/edge-app/edge.yaml"]
+    program, config = ROOT / "opt/edge-app/current/bin/edge-app", ROOT / "etc/edge-app/edge.yaml"
+    command = [str(program), "run", "--config", str(config)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"STATE_DIRECTORY": str(ROOT / "var/lib/edge-app"), **manager.environment()}
     with (ROOT / "daemon.log").open("ab") as log:
