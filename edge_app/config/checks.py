@@ -202,11 +202,13 @@ def _check_broker(mqtt: MqttSection) -> Iterator[Finding]:
         others = ((*path, "tls", absent),)
         yield Finding((*path, "tls", given), f"is set, but {absent} is not", f"set {absent} too", others)
     try:
-        encrypted = parse_broker_uri(mqtt.uri).encrypted
+        uri = parse_broker_uri(mqtt.uri)
     except ConfigError as error:
         yield Finding((*path, "uri"), error.message, error.hint)
         return
     for key, value in mqtt.tls:
-        if value not in (None, False) and not encrypted:
-            message = "is of no use with an mqtt:// URI, which is not encrypted"
-            yield Finding((*path, "tls", key), message, "write mqtts:// in mqtt.uri", ((*path, "uri"),))
+        if value not in (None, False) and not uri.encrypted:
+            plain, encrypted = ("mqtt", "mqtts") if uri.path is None else ("ws", "wss")
+            message = f"is of no use with {plain}://, which is not encrypted"
+            hint = f"write {encrypted}:// in {format_path((*path, 'uri'))}"
+            yield Finding((*path, "tls", key), message, hint, ((*path, "uri"),))

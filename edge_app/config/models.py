@@ -236,7 +236,7 @@ class CameraSection(CameraDefaults):
 
 
 class TlsSection(Section):
-    """Encryption towards the broker; used with an mqtts:// URI."""
+    """Encryption towards the broker; used with an mqtts:// or wss:// URI."""
 
     ca_file: str | None = Field(None, description="Certificate authorities; null: the system's")
     cert_file: str | None = Field(None, description="Our certificate, where the broker asks for one")
@@ -281,7 +281,11 @@ class HomeAssistantSection(Section):
 class MqttSection(SecretReference):
     """The broker, and what is published."""
 
-    uri: str = Field("mqtt://localhost:1883", description="mqtt://host[:1883] or mqtts://host[:8883]")
+    uri: str = Field(
+        "mqtt://localhost:1883",
+        description="mqtt://host[:1883], mqtts://host[:8883]; over WebSockets ws://host[:80]/mqtt, "
+        "wss://host[:443]/mqtt",
+    )
     username: str | None = Field(None, description="User name at the broker")
     protocol: Literal["auto", "5", "3.1.1"] = Field(
         "auto", description="MQTT version; auto: 5, and 3.1.1 where the broker refuses it"
@@ -308,7 +312,9 @@ class MqttSection(SecretReference):
     home_assistant: HomeAssistantSection = Field(
         HomeAssistantSection(), description="Home Assistant finds node and cameras by itself"
     )
-    tls: TlsSection = Field(TlsSection(), description="Encryption towards the broker, for an mqtts:// URI")
+    tls: TlsSection = Field(
+        TlsSection(), description="Encryption towards the broker, for mqtts:// and wss://"
+    )
 
 
 class AppConfig(Section):

@@ -84,7 +84,7 @@ class MqttPublisher(Traffic):
         self._health_due_s = 0.0
         self._told_last_health = False
         self._stopping = False
-        options = BrokerOptions.from_section(section, node=node, password=password)
+        options = BrokerOptions.from_section(section, client_id=f"edge-app-{node}", password=password)
         self._connection = BrokerConnection(options, self, on_failure)
         self._discovery = _discovery(section, self._topics)
         if self._discovery is not None:

@@ -573,14 +573,17 @@ RULES = [
     ),
     (
         "mqtt: {uri: 'mqtt://'}",
-        "f:1: mqtt.uri: names no host, found mqtt://. Hint: write mqtt://host[:1883] or mqtts://host[:8883]",
+        (
+            "f:1: mqtt.uri: names no host, found mqtt://. Hint: write mqtt://host[:1883], "
+            "mqtts://host[:8883], ws://host[:80]/mqtt or wss://host[:443]/mqtt"
+        ),
     ),
     (
         "mqtt: {uri: 'mqtt://h:70000'}",
         (
             "f:1: mqtt.uri: has no usable host and port, found mqtt://h:70000. Hint: write "
-            "mqtt://host[:1883] or "
-            "mqtts://host[:8883], with a port from 1 to 65535 if there is one"
+            "mqtt://host[:1883], mqtts://host[:8883], ws://host[:80]/mqtt or "
+            "wss://host[:443]/mqtt, with a port from 1 to 65535 if there is one"
         ),
     ),
     (
@@ -600,8 +603,15 @@ RULES = [
     (
         "mqtt:\n  tls:\n    insecure: true",
         (
-            "f:3: mqtt.tls.insecure: is of no use with an mqtt:// URI, which is not encrypted. "
+            "f:3: mqtt.tls.insecure: is of no use with mqtt://, which is not encrypted. "
             "Hint: write mqtts:// in mqtt.uri"
+        ),
+    ),
+    (
+        "mqtt:\n  uri: ws://h:9001\n  tls:\n    ca_file: x",
+        (
+            "f:4: mqtt.tls.ca_file: is of no use with ws://, which is not encrypted. "
+            "Hint: write wss:// in mqtt.uri"
         ),
     ),
     (
