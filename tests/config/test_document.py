@@ -15,6 +15,7 @@ from edge_app.config import (
     render_starter_config,
     write_starter_config,
 )
+from edge_app.config.models import JsonlSinkSection
 from edge_app.config.resources import shipped_config, shipped_configs
 from edge_app.errors import ConfigError
 
@@ -47,9 +48,20 @@ def test_the_reference_fits_a_screen() -> None:
 
 def test_the_cameras_of_the_reference_can_be_uncommented() -> None:
     head, example = render_default_config().split("cameras: {}\n")
+    example = example.partition("\n\n")[0]
     example = "\n".join(line[1:] for line in example.splitlines() if line.startswith("#  "))
     config = parse_config(f"{head}cameras:\n{example}".encode(), file="f", base=CONFIGS)
     assert list(config.cameras) == ["door", "yard"]
+
+
+def test_the_sinks_of_the_reference_can_be_uncommented_and_equal_the_defaults() -> None:
+    head, example = render_default_config().split("sinks: {}\n")
+    example = "\n".join(line[1:] for line in example.splitlines() if line.startswith("#  "))
+    config = parse_config(f"{head}sinks:\n{example}".encode(), file="f", base=CONFIGS)
+    assert list(config.sinks) == ["cloud", "house", "archive"]
+    archive = config.sinks["archive"]
+    assert archive == JsonlSinkSection(type="jsonl")
+    assert archive.model_fields_set == set(JsonlSinkSection.model_fields), "every key is there"
 
 
 @pytest.mark.parametrize(
