@@ -236,7 +236,7 @@ class MqttSession:
         return True
 
     def _publish(self, message: Message) -> None:
-        properties = _packed(message.expiry_s) if self._version == "5" else None
+        properties = _packed(message.expiry_s, message.content_type) if self._version == "5" else None
         if properties is not None and self._most_bytes is not None:
             size_bytes = packet_bytes(message, len(properties.pack()))
             if size_bytes > self._most_bytes:
@@ -355,10 +355,10 @@ def _fault_of_the_traffic() -> Iterator[None]:
 class _PackedProperties(Properties):
     """What MQTT 5 says of a message beside its payload; packed once, not for each message."""
 
-    def __init__(self, expiry_s: int | None) -> None:
+    def __init__(self, expiry_s: int | None, content_type: str) -> None:
         super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         self.PayloadFormatIndicator = 1
-        self.ContentType = "application/json"
+        self.ContentType = content_type
         if expiry_s is not None:
             self.MessageExpiryInterval = expiry_s
         object.__setattr__(self, "packed", super().pack())  # type: ignore[no-untyped-call]

@@ -12,10 +12,10 @@ import jsonschema
 import numpy as np
 
 from edge_app.config.models import MqttSection
-from edge_app.messages import CameraState, Detections, DropReason, FrameInfo, ModelInfo, Timings
+from edge_app.messages import CameraState, Detections, DropReason, FrameInfo, ModelInfo, NodeInfo, Timings
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
 from edge_app.publish.connection import BrokerConnection
-from edge_app.publish.payloads import CameraHealth, HealthSnapshot, NodeInfo
+from edge_app.publish.payloads import CameraHealth, HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
 from edge_app.publish.schemas import schema
 from edge_app.publish.traffic import Received, Traffic
