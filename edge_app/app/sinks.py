@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from edge_app.config.models import AppConfig, JsonlSinkSection, MqttSinkSection
@@ -17,8 +16,6 @@ from edge_app.publish.jsonl.sink import FileSink
 from edge_app.publish.observed import Observed
 from edge_app.publish.payloads import HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
-
-logger = logging.getLogger(__name__)
 
 Trouble = Callable[[str, str | None], None]
 """Told when a sink begins to fail, with its name and in words, and with None when it works again."""

@@ -10,7 +10,8 @@ and are not here yet.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +33,13 @@ class FrigateEncoder(Encoder):
 
     Args:
         prefix: Frigate's `topic_prefix`.
+        clock: Seconds that only grow.
     """
 
     per_frame = False
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._prefix, self._clock = prefix, clock
         self._info: NodeInfo | None = None
         self._watches: dict[str, CountWatch] = {}
         self._told: dict[str, NDArray[np.int64]] = {}
@@ -75,7 +77,7 @@ class FrigateEncoder(Encoder):
 
     def _nothing(self, camera_id: str) -> Iterator[Message]:
         classes = len(self._labels(camera_id))
-        self._watches[camera_id] = CountWatch(classes)
+        self._watches[camera_id] = CountWatch(classes, clock=self._clock)
         yield from self._counted(camera_id, np.zeros(classes, np.int64))
 
     def _counted(self, camera_id: str, counts: NDArray[np.int64]) -> Iterator[Message]:
