@@ -117,6 +117,8 @@ def _warnings(loaded: LoadedConfig) -> Iterator[str]:
     yield from _broker_warnings(config, "mqtt", config.mqtt)
     for name, sink in config.sinks.items():
         where = f"sinks.{name}"
+        if not sink.enabled:
+            continue
         if isinstance(sink, MqttSinkSection):
             yield from _broker_warnings(config, where, sink)
         else:

@@ -153,6 +153,30 @@ def test_a_starter_goes_to_standard_output_or_a_new_file(
         write_starter_config(tmp_path / "absent" / "edge.yaml")
 
 
+def test_the_summary_says_where_it_goes_too(tmp_path: Path) -> None:
+    path, blocked = tmp_path / "edge.yaml", tmp_path / "blocked"
+    blocked.touch()
+    path.write_text("""\
+cameras: {a: {uri: "scene://street"}}
+sinks:
+  cloud: {type: mqtt, uri: "wss://broker/mqtt", username: edge, password_file: absent, tls: {insecure: true}}
+  house: {type: mqtt, uri: "mqtt://localhost", encoder: frigate, enabled: false}
+  files: {type: jsonl, directory: blocked, max_files: 3}
+""")
+    assert check_config(path)[4:] == [
+        "broker    mqtt://localhost:1883, topics below edge/",
+        "sink      cloud: mqtt, encoder edge, wss://broker/mqtt",
+        "sink      house: mqtt, encoder frigate, mqtt://localhost, not enabled",
+        f"sink      files: jsonl, encoder edge, 3 files of 64 MiB, in {blocked}",
+        "warning   sinks.cloud.password_file: the file does not exist yet",
+        (
+            "warning   sinks.cloud.tls.insecure: anybody on the way to the broker can read and change "
+            "what is published"
+        ),
+        f"warning   sinks.files.directory: {blocked} is not a directory",
+    ]
+
+
 def test_the_summary_says_what_runs_and_what_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "edge.yaml"
     path.write_text("""\
