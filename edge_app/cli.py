@@ -200,7 +200,7 @@ def watch(
         Path | None, typer.Option(help="File whose first line is the password.", show_default=False)
     ] = None,
     ca_file: Annotated[
-        Path | None, typer.Option(help="Certificate authorities for mqtts://.", show_default=False)
+        Path | None, typer.Option(help="Certificate authorities for mqtts:// and wss://.", show_default=False)
     ] = None,
 ) -> None:
     """Show live what daemons publish: rates, latency, objects.

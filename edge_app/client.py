@@ -99,13 +99,13 @@ class Subscriber(Traffic):
     go, and their topics' next messages say so by `missed`.
 
     Args:
-        uri: mqtt://host[:1883] or mqtts://host[:8883].
+        uri: mqtt://host[:1883], mqtts://host[:8883], or ws:// and wss:// with a path.
         root: First level of the topics.
         session: Name under which the broker keeps what is durable while this program is away; None: nothing.
             Each program needs its own.
         username: User name at the broker.
         password: Password at the broker.
-        tls: Certificates, for an mqtts:// URI.
+        tls: Certificates, for an mqtts:// or wss:// URI.
 
     Raises:
         ConfigError: The URI or a certificate cannot be used.

@@ -20,6 +20,8 @@ from edge_app.messages import (
     Frame,
     Lease,
     ModelInfo,
+    NodeInfo,
+    NodeState,
     PixelFormat,
     Pixels,
     Surface,
@@ -360,6 +362,51 @@ class DetectionsSink(Protocol):
 
     def put(self, detections: Detections, *, wait: bool) -> None:
         """Hand detections over. When the lane is full, wait for room, or drop the oldest and count it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkState:
+    """How a sink does at one moment; counters since the daemon's start.
+
+    Attributes:
+        problem: Why messages do not go where they should, in words; None while all is well.
+        waiting: Messages that wait, those on disk included.
+        written: Detections messages that were handed over.
+        dropped: Detections messages that were not, by reason.
+    """
+
+    problem: str | None
+    waiting: int
+    written: int
+    dropped: Mapping[DropReason, int]
+
+
+class Sink(Protocol):
+    """Where detections and states go: a broker, a file.
+
+    `set_node_state`, `set_info`, `camera_changed` and `put` are called from many threads, and return at once.
+    """
+
+    def start(self) -> None:
+        """Begin; returns at once, whether or not the way is open."""
+
+    def stop(self, timeout_s: float) -> bool:
+        """Write what waits, for about `timeout_s` seconds at most; return whether every state went out."""
+
+    def set_node_state(self, state: NodeState, reason: str | None = None) -> None:
+        """Say what the daemon is doing."""
+
+    def set_info(self, info: NodeInfo) -> None:
+        """Say what runs here; comes before the first `put`."""
+
+    def camera_changed(self, status: CameraStatus) -> None:
+        """Say how a camera does."""
+
+    def put(self, detections: Detections, *, wait: bool) -> None:
+        """Take detections; see `DetectionsSink`."""
+
+    def state(self) -> SinkState:
+        """Return how this sink does."""
 
 
 class DropObserver(Protocol):

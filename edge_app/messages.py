@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias
@@ -83,6 +84,8 @@ class DropReason(str, Enum):
     """The message could not be written to the disk."""
     TOO_LARGE = "too_large"
     """The message has more bytes than the broker takes."""
+    FILE_UNWRITABLE = "file_unwritable"
+    """The file of a sink could not be written."""
 
 
 class Lease(Protocol):
@@ -256,6 +259,22 @@ class ModelInfo:
     """Of the engine's plan, where the backend runs one."""
     configured_name: str | None = None
     """Its name below `models` in the configuration; None: the one of `model`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """What runs on this node.
+
+    Attributes:
+        started_at_ns: Unix time in nanoseconds.
+        models: By camera; of all cameras, at least one.
+    """
+
+    version: str
+    python: str
+    platform: str
+    started_at_ns: int
+    models: Mapping[str, ModelInfo]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,14 @@ needs_amqtt = pytest.mark.skipif(
     importlib.util.find_spec("amqtt") is None, reason="amqtt is not installed (pip)"
 )
 
+
+def _without_websockets() -> bool:
+    """Whether there is no Mosquitto, or one that was built without WebSockets: it says so in this string."""
+    return EXECUTABLE is None or b"Websockets support not available" in Path(EXECUTABLE).read_bytes()
+
+
+needs_websockets = pytest.mark.skipif(_without_websockets(), reason="mosquitto was built without WebSockets")
+
 _AMQTT = """
 import asyncio, logging, sys
 logging.disable(logging.CRITICAL)

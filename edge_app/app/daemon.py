@@ -17,6 +17,7 @@ from edge_app import __version__
 from edge_app.app.build_watch import BuildWatch
 from edge_app.app.decoders import find_decoders
 from edge_app.app.detector import Detector, open_detector
+from edge_app.app.sinks import SinkBuilder
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera
@@ -25,7 +26,8 @@ from edge_app.config.models import CameraSection
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
 from edge_app.errors import CaptureError, ConfigError, EdgeAppError
-from edge_app.interfaces import PixelMemory, VideoDecoders
+from edge_app.interfaces import PixelMemory, Sink, VideoDecoders
+from edge_app.messages import NodeInfo
 from edge_app.ops.logging import configure_logging
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
@@ -37,8 +39,9 @@ from edge_app.pipeline.router import FrameRouter
 from edge_app.pipeline.stage import unless_stopped
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Model, Street
-from edge_app.publish.payloads import CameraHealth, HealthSnapshot, NodeInfo
+from edge_app.publish.payloads import CameraHealth, HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
+from edge_app.publish.sinks import SinkGroup
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +99,8 @@ class Application:
             password=_secret(config.mqtt, "mqtt", secrets),
             outbox_trouble=lambda words: self._watch.trouble("outbox", words),
         )
-        self._watch = NodeWatch(enabled, self._publisher, self._publisher.set_node_state)
+        self._sinks = SinkGroup(self._publisher, self._further_sinks(), self._sink_trouble)
+        self._watch = NodeWatch(enabled, self._sinks, self._sinks.set_node_state)
         chosen = cameras_by_model(config)
         self._frame_memory = {model: _FrameMemory() for model in chosen}
         decoders = {model: find_decoders(config_of_model(config, model).inference) for model in chosen}
@@ -118,7 +122,7 @@ class Application:
             StageFailedError: A stage failed.
         """
         logger.info("edge-app %s, node %s, %d cameras", __version__, self._node, len(self._live))
-        self._publisher.start()
+        self._sinks.start()
         self._watch.starting()
         reason = "a failure"
         try:
@@ -132,7 +136,7 @@ class Application:
             self._report.stop()
             notify("STOPPING=1", "STATUS=stopping: " + reason.partition("\n")[0])
             self._watch.stopping(reason)
-            self._publisher.stop(PUBLISHER_STOP_S)
+            self._sinks.stop(PUBLISHER_STOP_S)
         logger.info("stopped: %s", reason)
 
     def dropped_frames(self, camera_id: str) -> int:
@@ -149,6 +153,7 @@ class Application:
             broker_reconnects=self._publisher.reconnects,
             rss_bytes=rss_bytes(),
             cpu_percent=self._cpu.percent(),
+            sinks=self._sinks.states(),
             cameras={
                 name: CameraHealth(
                     state=statuses[name].state,
@@ -164,6 +169,22 @@ class Application:
             },
         )
 
+    def _further_sinks(self) -> dict[str, Sink]:
+        builder = SinkBuilder(
+            self._config,
+            node=self._node,
+            boot=self._publisher.boot,
+            statistics=self._statistics,
+            observed=self,
+            secret=lambda section, where: _secret(section, where, self._secrets),
+            trouble=self._sink_trouble,
+        )
+        return builder.build()
+
+    def _sink_trouble(self, name: str, words: str | None) -> None:
+        part = f"sink {name}"
+        self._watch.trouble(part, None if words is None else f"{part}: {words}")
+
     def _lanes_of(self, model: str | None, cameras: Sequence[str]) -> FrameLanes:
         max_age_ms = config_of_model(self._config, model).inference.max_age_ms
         live = {name: self._live[name] for name in cameras}
@@ -174,12 +195,12 @@ class Application:
         try:
             if not unless_stopped(stop, "model", lambda: self._open_models(detectors, stop)):
                 return
-            self._publisher.set_info(self._info(detectors))
+            self._sinks.set_info(self._info(detectors))
             street = Street(
                 cameras=self._cameras,
                 live=frozenset(name for name, live in self._live.items() if live),
                 models=[self._model(name, detector) for name, detector in detectors.items()],
-                sink=self._publisher,
+                sink=self._sinks,
                 statistics=self._statistics,
             )
             self._street = street

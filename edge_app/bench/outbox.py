@@ -15,8 +15,8 @@ from edge_app.bench.publish import make_detections
 from edge_app.config.models import MqttSection
 from edge_app.demo.broker import find_mosquitto, free_port, start_broker
 from edge_app.errors import ConfigError
-from edge_app.messages import DropReason, ModelInfo
-from edge_app.publish.payloads import HealthSnapshot, NodeInfo
+from edge_app.messages import DropReason, ModelInfo, NodeInfo
+from edge_app.publish.payloads import HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
 
 MESSAGES = 10_000

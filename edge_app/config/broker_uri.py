@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,18 +12,26 @@ from edge_app.config.problems import shorten
 from edge_app.config.secrets import holds_userinfo, redact_uri
 from edge_app.errors import ConfigError
 
-FORM = "mqtt://host[:1883] or mqtts://host[:8883]"
-DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+FORM = "mqtt://host[:1883], mqtts://host[:8883], ws://host[:80]/mqtt or wss://host[:443]/mqtt"
+DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+DEFAULT_PATH = "/mqtt"
+"""Where brokers with WebSockets listen by habit; Mosquitto takes any path."""
 _OTHER_NAMES = {"tcp": "mqtt", "tls": "mqtts", "ssl": "mqtts", "http": "mqtt", "https": "mqtts"}
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerUri:
-    """A broker's URI, taken apart; `encrypted` means TLS."""
+    """A broker's URI, taken apart.
+
+    Attributes:
+        encrypted: Whether by TLS.
+        path: Of the WebSocket; None where MQTT travels over TCP as it is.
+    """
 
     host: str
     port: int
     encrypted: bool
+    path: str | None = None
 
 
 def parse_broker_uri(uri: str) -> BrokerUri:
@@ -45,9 +54,21 @@ def parse_broker_uri(uri: str) -> BrokerUri:
         raise ConfigError(f"has the unknown scheme {shorten(scheme, 20)}://, found {shown}", hint=hint)
     require_host(uri, FORM)
     parts = urlsplit(uri)
+    port, encrypted = parts.port or DEFAULT_PORTS[scheme], scheme in ("mqtts", "wss")
+    if scheme in ("ws", "wss"):
+        return BrokerUri(str(parts.hostname), port, encrypted, _websocket_path(uri, shown))
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConfigError(
             f"holds more than host and port, found {shown}",
             hint="remove what follows the port; topics are mqtt.root",
         )
-    return BrokerUri(str(parts.hostname), parts.port or DEFAULT_PORTS[scheme], scheme == "mqtts")
+    return BrokerUri(str(parts.hostname), port, encrypted)
+
+
+def _websocket_path(uri: str, shown: str) -> str:
+    """Return the path of a WebSocket's URI, as it goes into the request."""
+    _, _, path = uri.partition("://")[2].partition("/")
+    if not re.fullmatch(r"[!-~]*", path) or re.search("[?#]", uri):
+        hint = "write a path of plain ASCII characters; a token belongs into the password"
+        raise ConfigError(f"holds more than host, port and path, found {shown}", hint=hint)
+    return f"/{path}" if "/" in uri.partition("://")[2] else DEFAULT_PATH

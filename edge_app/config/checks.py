@@ -55,12 +55,12 @@ def cross_check(config: AppConfig, base: Path) -> Iterator[Finding]:
     yield from _check_passwords(config.camera_defaults, ("camera_defaults",))
     yield from _check_backoff(config.camera_defaults, ("camera_defaults",))
     yield from _check_choice(config.camera_defaults, config, ("camera_defaults", "model"))
-    yield from _check_names("models", "model", config.models)
-    yield from _check_names("cameras", "camera", config.cameras)
+    yield from check_names("models", "model", config.models)
+    yield from check_names("cameras", "camera", config.cameras)
     for name, camera in config.cameras.items():
         yield from _check_camera(camera, ("cameras", name))
         yield from _check_choice(camera, config, ("cameras", name, "model"))
-    yield from _check_broker(config.mqtt)
+    yield from check_broker(config.mqtt, ("mqtt",))
 
 
 def _check_choice(section: CameraDefaults, config: AppConfig, path: KeyPath) -> Iterator[Finding]:
@@ -143,7 +143,8 @@ def _check_classes(config: AppConfig, where: KeyPath, labels_path: KeyPath) -> I
             yield Finding(path, f"is no label of the model, found {shorten(label)}", hint, (labels_path,))
 
 
-def _check_names(section: str, what: str, names: Iterable[str]) -> Iterator[Finding]:
+def check_names(section: str, what: str, names: Iterable[str]) -> Iterator[Finding]:
+    """Yield names that are the same but for upper and lower case."""
     first: dict[str, str] = {}
     for name in names:
         other = first.setdefault(name.lower(), name)
@@ -188,8 +189,8 @@ def _check_backoff(section: CameraDefaults | MqttSection, path: KeyPath) -> Iter
         )
 
 
-def _check_broker(mqtt: MqttSection) -> Iterator[Finding]:
-    path: KeyPath = ("mqtt",)
+def check_broker(mqtt: MqttSection, path: KeyPath) -> Iterator[Finding]:
+    """Yield what is wrong with how a broker is to be reached."""
     yield from _check_passwords(mqtt, path)
     yield from _check_backoff(mqtt, path)
     for key in PASSWORD_KEYS:
@@ -202,11 +203,13 @@ def _check_broker(mqtt: MqttSection) -> Iterator[Finding]:
         others = ((*path, "tls", absent),)
         yield Finding((*path, "tls", given), f"is set, but {absent} is not", f"set {absent} too", others)
     try:
-        encrypted = parse_broker_uri(mqtt.uri).encrypted
+        uri = parse_broker_uri(mqtt.uri)
     except ConfigError as error:
         yield Finding((*path, "uri"), error.message, error.hint)
         return
     for key, value in mqtt.tls:
-        if value not in (None, False) and not encrypted:
-            message = "is of no use with an mqtt:// URI, which is not encrypted"
-            yield Finding((*path, "tls", key), message, "write mqtts:// in mqtt.uri", ((*path, "uri"),))
+        if value not in (None, False) and not uri.encrypted:
+            plain, encrypted = ("mqtt", "mqtts") if uri.path is None else ("ws", "wss")
+            message = f"is of no use with {plain}://, which is not encrypted"
+            hint = f"write {encrypted}:// in {format_path((*path, 'uri'))}"
+            yield Finding((*path, "tls", key), message, hint, ((*path, "uri"),))

@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from edge_app.config.models import TOPIC_PATTERN
 from edge_app.config.problems import KeyPath
 
 SECTION = "a section (indented lines of `key: value`)"
 NAME_RULE = "a name of at most 64 letters, digits, `_`, `-` and `.` that begins with a letter or digit"
+TOPIC_RULE = "one or more levels of a topic, joined by /, without + and #"
 _UNITS = {
     "_s": "seconds",
     "_ms": "milliseconds",
@@ -39,12 +41,36 @@ class Place:
     field: FieldInfo | None = None
 
 
-def place_of(root: type[BaseModel], path: KeyPath) -> Place | None:
-    """Return what belongs at `path` below `root`, or None if nothing does."""
+def place_of(root: type[BaseModel], path: KeyPath, data: Any = None) -> Place | None:
+    """Return what belongs at `path` below `root`, or None if nothing does.
+
+    Args:
+        root: The whole tree.
+        path: The way to the place.
+        data: The values of the tree, which say of sections of several kinds which one is meant.
+    """
     place: Place | None = Place(root)
     for part in path:
         place = _below(place, part) if place else None
+        data = data.get(part) if isinstance(data, dict) else None
+        place = _of_its_kind(place, data) if place else None
     return place
+
+
+def kinds_of(annotation: Any) -> dict[str, type[BaseModel]]:
+    """Return the sections that an annotation has to choose from, by their `type`; empty if it has not."""
+    sections = [
+        kind for kind in alternatives(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)
+    ]
+    typed = [section for section in sections if "type" in section.model_fields]
+    return {name: section for section in typed for name in choices(section.model_fields["type"].annotation)}
+
+
+def _of_its_kind(place: Place, data: Any) -> Place:
+    """Return the place of the section that is meant, if it is a choice of several and `data` says which."""
+    wanted = data.get("type") if isinstance(data, dict) else None
+    section = kinds_of(place.annotation).get(wanted) if isinstance(wanted, str) else None
+    return place if section is None else Place(section, place.constraints, place.field)
 
 
 def _below(place: Place, part: str | int) -> Place | None:
@@ -98,7 +124,8 @@ def expectation(place: Place, key: str = "") -> str:
         inner = _unwrapped(alternative)
         chosen = [quoted(word) for word in choices(alternative)]
         words += chosen or [_describe(inner.annotation, (*place.constraints, *inner.constraints), key)]
-    return join_or([word for word in words if word != "null"] + ["null"] * ("null" in words))
+    named = [word for word in dict.fromkeys(words) if word != "null"]
+    return join_or(named + ["null"] * ("null" in words))
 
 
 def _describe(annotation: Any, constraints: Sequence[Any], key: str) -> str:
@@ -112,8 +139,10 @@ def _describe(annotation: Any, constraints: Sequence[Any], key: str) -> str:
         return f"a list of {length}{'numbers' if arguments[0] is float else 'texts'}"
     if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return SECTION
-    if annotation is str and any(getattr(item, "pattern", None) for item in constraints):
-        return NAME_RULE
+    if annotation is str:
+        pattern = next((item.pattern for item in constraints if getattr(item, "pattern", None)), None)
+        if pattern is not None:
+            return TOPIC_RULE if pattern == TOPIC_PATTERN else NAME_RULE
     return {bool: "true or false", str: f"text{_length(constraints)}"}.get(annotation, "null")
 
 

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from edge_app.config.camera_uri import parse_camera_uri
 from edge_app.config.describe import bounds, choices, join_or, quoted
-from edge_app.config.models import AppConfig, CameraSection
+from edge_app.config.models import AppConfig, CameraSection, JsonlSinkSection
 from edge_app.config.scalars import resolve_scalar
 from edge_app.config.secrets import holds_userinfo
 from edge_app.errors import ConfigError
@@ -57,6 +57,25 @@ _MODELS_EXAMPLE = """\
 #    postprocess: {confidence_threshold: 0.5}
 """
 
+_SINKS_EXAMPLE = """\
+# Write them below `sinks:` in place of the {}, like these:
+#  cloud:                     # a further broker, with the keys and defaults of `mqtt`
+#    type: mqtt
+#    enabled: true            # false: not used
+#    encoder: edge            # edge: this contract, deepstream: its minimal schema, frigate: its topics
+#    uri: mqtts://broker.example.com:8883
+#    username: edge
+#    password_file: cloud.password
+#    root: edge               # edge: first level of every topic
+#  house:                     # the same broker as `mqtt`, for what reads Frigate
+#    type: mqtt
+#    encoder: frigate
+#    uri: mqtt://localhost:1883
+#    topic: frigate           # deepstream: the topic, frigate: what topics begin with (its name)
+#  archive:                   # files of JSON Lines, here with all keys and their defaults
+#    type: jsonl
+"""
+
 _STARTER = """\
 # Configuration of edge-app. All keys, with their defaults: `edge-app init --full`.
 # Check it:  edge-app check-config FILE      Run it:  edge-app run --config FILE
@@ -92,6 +111,8 @@ def render_default_config() -> str:
             uri = _description(CameraSection.model_fields["uri"])
             lines += textwrap.wrap(f"uri: {uri}", _WIDTH, initial_indent="# ", subsequent_indent="#      ")
             lines += ["cameras: {}", *_CAMERAS_EXAMPLE.rstrip().split("\n")]
+        elif name == "sinks":
+            lines += ["sinks: {}", *_SINKS_EXAMPLE.rstrip().split("\n"), *_file_sink()]
         elif name == "models":
             lines += ["models: {}", *_MODELS_EXAMPLE.rstrip().split("\n")]
         else:
@@ -147,6 +168,14 @@ def _section(section: BaseModel, indent: str) -> Iterator[str]:
             yield from _commented(
                 f"{indent}{name}: {yaml_text(value)}", _description(field) + _accepted(field)
             )
+
+
+def _file_sink() -> Iterator[str]:
+    """Yield the keys of a sink that is a file, as comments."""
+    for name, field in JsonlSinkSection.model_fields.items():
+        if not field.is_required():
+            text, comment = f"{name}: {yaml_text(field.default)}", _description(field) + _accepted(field)
+            yield from (f"#{line[1:]}" for line in _commented(f"#    {text}", comment))
 
 
 def _fields(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:

@@ -16,6 +16,8 @@ from edge_app.config.describe import (
     accepts,
     choices,
     expectation,
+    join_or,
+    kinds_of,
     place_of,
     quoted,
 )
@@ -35,9 +37,9 @@ _REFERENCE_HINT = (
 _CAMERA_FORM = "write each camera as its name, a colon, and indented below it uri: and its other keys"
 
 
-def explain_unknown(root: type[BaseModel], path: KeyPath) -> tuple[str, str | None]:
-    """Return message and hint for a key that does not exist."""
-    key, place = str(path[-1]), place_of(root, path[:-1])
+def explain_unknown(root: type[BaseModel], path: KeyPath, data: Any) -> tuple[str, str | None]:
+    """Return message and hint for a key that does not exist; `data` is the values of the tree."""
+    key, place = str(path[-1]), place_of(root, path[:-1], data)
     fields = list(place.annotation.model_fields) if place else []
     message = "unknown key"
     if _SECRET_KEY.search(key) and "password_file" in fields and not key.startswith("password_"):
@@ -62,8 +64,19 @@ def _sections_with(root: type[BaseModel], key: str) -> str | None:
     return f"the section {sections[0]}" if sections else None
 
 
+def explain_kind(place: Place, value: Any) -> tuple[str, str | None]:
+    """Return message and hint for a `type` that is missing, or that no section has."""
+    kinds = list(kinds_of(place.annotation))
+    if value is None:
+        return "type is missing", f"write type: {' or type: '.join(kinds)}"
+    close = difflib.get_close_matches(str(value).lower(), kinds, 1)
+    return f"must be {join_or(kinds)}, found {show(value)}", f"did you mean {close[0]}?" if close else None
+
+
 def explain_missing(path: KeyPath) -> tuple[str, str | None]:
     """Return message and hint for a required key that is not there."""
+    if path[-1] == "uri" and path[0] == "sinks":
+        return "uri is missing", "say where the broker is, as in uri: mqtt://host"
     if path[-1] == "uri":
         return "uri is missing", "say where the video comes from, as in uri: rtsp://host/path"
     if path[-1] == "path":
@@ -127,6 +140,7 @@ def _remedy(place: Place, path: KeyPath, key: str, value: Any, spot: Spot | None
     return remedy or (f"the default is {default}" if default else None)
 
 
+_SINK_FORM = "a sink is a section of its own below its name, with at least type: mqtt or type: jsonl"
 _MODEL_FORM = "a model is a section of its own below its name, with at least path: FILE.onnx"
 
 
@@ -137,6 +151,8 @@ def _section_remedy(path: KeyPath, value: Any) -> str | None:
         return _CAMERA_FORM
     if path[:1] == ("models",) and len(path) <= 2:
         return _MODEL_FORM
+    if path[:1] == ("sinks",) and len(path) <= 2:
+        return _SINK_FORM
     if isinstance(value, str) and re.match(r"\w+:\S", value):
         return "a space is needed after the colon"
     if value is None:

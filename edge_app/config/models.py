@@ -236,7 +236,7 @@ class CameraSection(CameraDefaults):
 
 
 class TlsSection(Section):
-    """Encryption towards the broker; used with an mqtts:// URI."""
+    """Encryption towards the broker; used with an mqtts:// or wss:// URI."""
 
     ca_file: str | None = Field(None, description="Certificate authorities; null: the system's")
     cert_file: str | None = Field(None, description="Our certificate, where the broker asks for one")
@@ -281,7 +281,11 @@ class HomeAssistantSection(Section):
 class MqttSection(SecretReference):
     """The broker, and what is published."""
 
-    uri: str = Field("mqtt://localhost:1883", description="mqtt://host[:1883] or mqtts://host[:8883]")
+    uri: str = Field(
+        "mqtt://localhost:1883",
+        description="mqtt://host[:1883], mqtts://host[:8883]; over WebSockets ws://host[:80]/mqtt, "
+        "wss://host[:443]/mqtt",
+    )
     username: str | None = Field(None, description="User name at the broker")
     protocol: Literal["auto", "5", "3.1.1"] = Field(
         "auto", description="MQTT version; auto: 5, and 3.1.1 where the broker refuses it"
@@ -308,7 +312,70 @@ class MqttSection(SecretReference):
     home_assistant: HomeAssistantSection = Field(
         HomeAssistantSection(), description="Home Assistant finds node and cameras by itself"
     )
-    tls: TlsSection = Field(TlsSection(), description="Encryption towards the broker, for an mqtts:// URI")
+    tls: TlsSection = Field(
+        TlsSection(), description="Encryption towards the broker, for mqtts:// and wss://"
+    )
+
+
+TOPIC_PATTERN = r"^[^/+#\x00$][^/+#\x00]*(/[^/+#\x00]+)*$"
+TopicPrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=TOPIC_PATTERN)]
+"""One or more levels of a topic."""
+
+ENCODER_TOPICS = {"deepstream": "deepstream", "frigate": "frigate"}
+"""Topics of the encoders for others, where the configuration names none."""
+
+
+class MqttSinkSection(MqttSection):
+    """A further broker, or the same one for other consumers; keys and defaults as in `mqtt`."""
+
+    type: Literal["mqtt"]
+    enabled: bool = Field(True, description="Whether the sink is used")
+    encoder: Literal["edge", "deepstream", "frigate"] = Field(
+        "edge",
+        description="How it is said: our own contract, DeepStream's minimal schema, or Frigate's topics",
+    )
+    uri: str = Field(min_length=1, description="As in `mqtt`")
+    topic: TopicPrefix | None = Field(
+        None,
+        description="deepstream: the topic, frigate: what topics begin with; null: the encoder's name",
+    )
+
+    @property
+    def foreign_topic(self) -> str:
+        """Where an encoder for others publishes."""
+        return self.topic or ENCODER_TOPICS[self.encoder]
+
+
+class JsonlSinkSection(Section):
+    """Files of JSON Lines."""
+
+    type: Literal["jsonl"]
+    enabled: bool = Field(True, description="Whether the sink is used")
+    encoder: Literal["edge", "deepstream"] = Field(
+        "edge", description="How it is said: our own contract, or DeepStream's minimal schema"
+    )
+    directory: str | None = Field(
+        None,
+        min_length=1,
+        description="Where; it is made; null: below the service's state directory, or the user's",
+    )
+    max_mib: int = Field(
+        64, ge=1, le=1048576, description="Size of a file; then it gets a number and another begins"
+    )
+    max_files: int = Field(8, ge=1, le=10000, description="Most files; the oldest goes")
+    durability: Literal["process", "power"] = Field(
+        "process",
+        description="What a line in the file survives: the end of the process, or (but for the last second) "
+        "the loss of power too",
+    )
+    publish_empty: bool = Field(True, description="Write frames without objects too")
+    health_interval_s: float = Field(10.0, ge=1, le=3600, description="How often health is written")
+    queue_size: int = Field(
+        1000, ge=1, le=100000, description="Detections waiting to be written; the oldest is dropped"
+    )
+
+
+SinkSection = Annotated[MqttSinkSection | JsonlSinkSection, Field(discriminator="type")]
 
 
 class AppConfig(Section):
@@ -328,3 +395,6 @@ class AppConfig(Section):
     camera_defaults: CameraDefaults = Field(CameraDefaults(), description="What holds for every camera")
     cameras: dict[Name, CameraSection] = Field({}, description="The cameras, each under its name")
     mqtt: MqttSection = Field(MqttSection(), description="The broker, and what is published")
+    sinks: dict[Name, SinkSection] = Field(
+        {}, description="Where else it goes, each under its name: further brokers, and files"
+    )

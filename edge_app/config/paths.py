@@ -12,7 +12,9 @@ from edge_app.config.models import (
     CalibrationSection,
     CameraSection,
     EngineSection,
+    JsonlSinkSection,
     ModelSection,
+    MqttSection,
     OutboxSection,
     Section,
     VerificationSection,
@@ -20,6 +22,7 @@ from edge_app.config.models import (
 from edge_app.errors import ConfigError
 
 _SectionT = TypeVar("_SectionT", bound=Section)
+_BrokerT = TypeVar("_BrokerT", bound=MqttSection)
 _ModelT = TypeVar("_ModelT", bound=ModelSection)
 _SourceT = TypeVar("_SourceT", CalibrationSection, VerificationSection)
 
@@ -57,17 +60,18 @@ def state_directory(key: str) -> Path:
         ) from None
 
 
-def outbox_directory(section: OutboxSection) -> Path:
-    """Return where the outboxes of a configuration lie. Raises ConfigError if nothing names a place."""
-    if section.directory is not None:
-        return Path(section.directory)
-    return state_directory("mqtt.outbox.directory") / "outbox"
+def outbox_directory(section: OutboxSection, key: str = "mqtt.outbox.directory") -> Path:
+    """Return where the outboxes of a section lie; `key` and errors as in `state_directory`."""
+    return Path(section.directory) if section.directory is not None else state_directory(key) / "outbox"
+
+
+def jsonl_directory(section: JsonlSinkSection, key: str) -> Path:
+    """Return where the files of a sink lie; `key` and errors as in `state_directory`."""
+    return Path(section.directory) if section.directory is not None else state_directory(key) / "sinks"
 
 
 def with_absolute_paths(config: AppConfig, base: Path) -> AppConfig:
     """Return the configuration with all its paths absolute; `demo` stays the name of the shipped model."""
-    mqtt = config.mqtt
-    tls = _absolute(mqtt.tls, base, "ca_file", "cert_file", "key_file")
     return config.model_copy(
         update={
             "model": _absolute_model(config.model, base),
@@ -78,9 +82,13 @@ def with_absolute_paths(config: AppConfig, base: Path) -> AppConfig:
                 )
                 for name, model in config.models.items()
             },
-            "mqtt": _absolute(mqtt, base, "password_file").model_copy(
-                update={"tls": tls, "outbox": _absolute(mqtt.outbox, base, "directory")}
-            ),
+            "mqtt": _absolute_broker(config.mqtt, base),
+            "sinks": {
+                name: _absolute(sink, base, "directory")
+                if isinstance(sink, JsonlSinkSection)
+                else _absolute_broker(sink, base)
+                for name, sink in config.sinks.items()
+            },
             "camera_defaults": _absolute(config.camera_defaults, base, "password_file"),
             "cameras": {name: _absolute_camera(camera, base) for name, camera in config.cameras.items()},
         }
@@ -102,6 +110,15 @@ def _absolute_engine(engine: EngineSection, base: Path) -> EngineSection:
 
 def _absolute_source(section: _SourceT, base: Path) -> _SourceT:
     return _absolute(section, base, "source") if section.source and _is_path(section.source) else section
+
+
+def _absolute_broker(section: _BrokerT, base: Path) -> _BrokerT:
+    return _absolute(section, base, "password_file").model_copy(
+        update={
+            "tls": _absolute(section.tls, base, "ca_file", "cert_file", "key_file"),
+            "outbox": _absolute(section.outbox, base, "directory"),
+        }
+    )
 
 
 def _absolute_camera(camera: CameraSection, base: Path) -> CameraSection:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from edge_app.config.camera_uri import CameraKind, parse_camera_uri
@@ -11,8 +12,16 @@ from edge_app.config.checks import PASSWORD_KEYS
 from edge_app.config.document import render_default_config, render_starter_config
 from edge_app.config.labels import known_labels, without_model
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
-from edge_app.config.models import AppConfig, CameraSection
-from edge_app.config.paths import outbox_directory
+from edge_app.config.models import (
+    AppConfig,
+    CameraSection,
+    HomeAssistantSection,
+    JsonlSinkSection,
+    MqttSection,
+    MqttSinkSection,
+    OutboxSection,
+)
+from edge_app.config.paths import jsonl_directory, outbox_directory
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import redact_uri
 from edge_app.errors import ConfigError
@@ -35,6 +44,7 @@ def check_config(path: Path) -> list[str]:
         *(f"model     {_model(config, name)}" for name in (None, *config.models)),
         *(f"camera    {name}: {_camera(camera)}" for name, camera in config.cameras.items()),
         f"broker    {config.mqtt.uri}, topics below {config.mqtt.root}/",
+        *(f"sink      {name}: {_sink(sink)}" for name, sink in config.sinks.items()),
         *(f"warning   {warning}" for warning in config_warnings(loaded)),
     ]
 
@@ -89,44 +99,72 @@ def _camera(camera: CameraSection) -> str:
     return ", ".join(words if camera.enabled else [*words, "not enabled"])
 
 
+def _sink(sink: MqttSinkSection | JsonlSinkSection) -> str:
+    words = [f"{sink.type}, encoder {sink.encoder}"]
+    if isinstance(sink, JsonlSinkSection):
+        words.append(f"{sink.max_files} files of {sink.max_mib} MiB")
+        words += [f"in {sink.directory}"] if sink.directory else []
+    else:
+        words.append(sink.uri)
+    return ", ".join(words if sink.enabled else [*words, "not enabled"])
+
+
 def config_warnings(loaded: LoadedConfig) -> Iterator[str]:
     """Return what of a good configuration may be missing later, or is not safe."""
     config = loaded.config
     for name in config.models.keys() - cameras_by_model(config).keys():
         yield f"models.{name}: no camera names it, so it is not loaded"
     yield from _camera_warnings(config)
-    if config.mqtt.password_file and not Path(config.mqtt.password_file).is_file():
-        yield "mqtt.password_file: the file does not exist yet"
+    yield from _broker_warnings(config, "mqtt", config.mqtt)
+    for name, sink in config.sinks.items():
+        where = f"sinks.{name}"
+        if not sink.enabled:
+            continue
+        if isinstance(sink, MqttSinkSection):
+            yield from _broker_warnings(config, where, sink)
+        else:
+            key = f"{where}.directory"
+            yield from _place_warnings(key, partial(jsonl_directory, sink, key))
+
+
+def _broker_warnings(config: AppConfig, where: str, section: MqttSection) -> Iterator[str]:
+    if section.password_file and not Path(section.password_file).is_file():
+        yield f"{where}.password_file: the file does not exist yet"
     for key in ("ca_file", "cert_file", "key_file"):
-        file = getattr(config.mqtt.tls, key)
+        file = getattr(section.tls, key)
         if file and not Path(file).is_file():
-            yield f"mqtt.tls.{key}: the file does not exist: {file}"
-    yield from _label_warnings(config)
-    yield from _outbox_warnings(config)
-    if config.mqtt.tls.insecure:
-        yield "mqtt.tls.insecure: anybody on the way to the broker can read and change what is published"
+            yield f"{where}.tls.{key}: the file does not exist: {file}"
+    if section.tls.insecure:
+        yield f"{where}.tls.insecure: anybody on the way to the broker can read and change what is published"
+    yield from _label_warnings(config, where, section.home_assistant)
+    yield from _outbox_warnings(where, section.outbox, durable=section.delivery.detections == "durable")
 
 
-def _label_warnings(config: AppConfig) -> Iterator[str]:
-    house = config.mqtt.home_assistant
+def _label_warnings(config: AppConfig, where: str, house: HomeAssistantSection) -> Iterator[str]:
     labels = [known_labels(config_of_model(config, name).model) for name in cameras_by_model(config)]
     if house.enabled and None not in labels:
         known = {label for found in labels for label in found or ()}
-        yield from (f"mqtt.home_assistant.classes: {words}" for words in without_model(house.classes, known))
+        yield from (
+            f"{where}.home_assistant.classes: {words}" for words in without_model(house.classes, known)
+        )
 
 
-def _outbox_warnings(config: AppConfig) -> Iterator[str]:
-    """Yield what stands against an outbox, as far as this user can tell: the service may be another one."""
-    if config.mqtt.delivery.detections != "durable":
-        return
+def _outbox_warnings(where: str, section: OutboxSection, *, durable: bool) -> Iterator[str]:
+    if durable:
+        key = f"{where}.outbox.directory"
+        yield from _place_warnings(key, lambda: outbox_directory(section, key))
+
+
+def _place_warnings(key: str, place: Callable[[], Path]) -> Iterator[str]:
+    """Yield what stands against a directory, as far as this user can tell: the service may be another one."""
     try:
-        directory = outbox_directory(config.mqtt.outbox)
+        directory = place()
     except ConfigError as error:
         yield str(error)
         return
     why = why_unusable(directory.absolute())
     if why is not None:
-        yield f"mqtt.outbox.directory: {why}"
+        yield f"{key}: {why}"
 
 
 def _camera_warnings(config: AppConfig) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,23 @@ from pydantic import ValidationError
 
 from edge_app.config.checks import PASSWORD_KEYS, Finding, cross_check
 from edge_app.config.describe import place_of
-from edge_app.config.explain import explain_missing, explain_name, explain_unknown, explain_value
+from edge_app.config.explain import (
+    explain_kind,
+    explain_missing,
+    explain_name,
+    explain_unknown,
+    explain_value,
+)
 from edge_app.config.models import AppConfig, CameraDefaults
 from edge_app.config.problems import KeyPath
+from edge_app.config.sink_checks import check_sinks
 from edge_app.config.yaml_reader import Document
 
-_PLACEHOLDERS: dict[KeyPath, str] = {("cameras", "uri"): "scene://street", ("models", "path"): "demo"}
+_PLACEHOLDERS: dict[KeyPath, str] = {
+    ("cameras", "uri"): "scene://street",
+    ("models", "path"): "demo",
+    ("sinks", "uri"): "mqtt://localhost",
+}
 """What stands for a required key, below each name, while the rest is checked."""
 
 
@@ -51,7 +63,7 @@ def validate(document: Document, base: Path) -> tuple[AppConfig, list[Finding]]:
             faulty.add(fault.path)
         for path in faulty:
             _take_out(data, path)
-    for finding in cross_check(config, base):
+    for finding in chain(cross_check(config, base), check_sinks(config)):
         inherited = _is_inherited(finding.path, document.data) and not finding.even_inherited
         paths = (finding.path, *finding.others)
         if not inherited and not any(path[: len(bad)] == bad for path in paths for bad in faulty):
@@ -129,10 +141,14 @@ def _explain(fault: _Fault, data: Any, document: Document) -> Finding:
     if fault.of_key:
         return Finding(path, *explain_name(str(path[-1])))
     if fault.kind == "extra_forbidden":
-        return Finding(path, *explain_unknown(AppConfig, path))
+        return Finding(path, *explain_unknown(AppConfig, path, data))
+    if fault.kind in ("union_tag_not_found", "union_tag_invalid"):
+        place = place_of(AppConfig, path)
+        assert place is not None  # noqa: S101 - pydantic has found the choice there
+        return Finding((*path, "type"), *explain_kind(place, value.get("type")))
     if fault.kind == "missing" and isinstance(path[-1], str) and value is None:
         return Finding(path, *explain_missing(path))
-    place = place_of(AppConfig, path)
+    place = place_of(AppConfig, path, data)
     if place is None:
         raise LookupError(path)
     return Finding(path, *explain_value(place, path, value, document.spots.get(path)))

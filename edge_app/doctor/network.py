@@ -30,7 +30,7 @@ def check_broker(section: MqttSection, password: str | None) -> Result:
     """Connect to the broker under a name of our own, and disconnect again."""
     name = f"edge-app-doctor-{secrets.token_hex(3)}"  # the daemon's own name would throw the daemon out
     options = BrokerOptions.from_section(
-        section.model_copy(update={"client_id": name}), node="doctor", password=password
+        section.model_copy(update={"client_id": None}), client_id=name, password=password
     )
     connection = BrokerConnection(options, Traffic())
     connection.start()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from edge_app.messages import DropReason
 
 RATE_WINDOW_S = 10.0
+BEFORE_SINKS = (DropReason.SUPERSEDED, DropReason.TOO_OLD)
+"""Reasons for which a frame goes no further than to its model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,12 @@ class Statistics:
         """Return how many frames and messages of a camera went no further, for whatever reason."""
         with self._lock:
             return sum(self._tallies[camera_id].dropped.values())
+
+    def dropped_before_sinks(self, camera_id: str) -> int:
+        """Return how many frames of a camera never became a message."""
+        with self._lock:
+            dropped = self._tallies[camera_id].dropped
+            return sum(dropped[reason] for reason in BEFORE_SINKS)
 
     def counts(self) -> dict[str, CameraCounts]:
         """Return every camera's counts at this moment."""

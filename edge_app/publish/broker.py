@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edge_app.config.broker_uri import parse_broker_uri
+from edge_app.config.broker_uri import DEFAULT_PORTS, parse_broker_uri
 from edge_app.config.models import MqttSection, TlsSection
 from edge_app.errors import ConfigError
 
@@ -19,28 +19,43 @@ Protocol = Literal["auto", "5", "3.1.1"]
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """Where the broker listens, and whether the way there is encrypted."""
+    """Where the broker listens, and how MQTT gets there.
+
+    Attributes:
+        encrypted: Whether by TLS.
+        path: Of the WebSocket; None: TCP.
+    """
 
     host: str
     port: int
     encrypted: bool = False
+    path: str | None = None
 
     @classmethod
     def parse(cls, uri: str) -> BrokerAddress:
         """Return the address that a broker URI names.
 
         Raises:
-            ConfigError: If it is not mqtt://host[:port] or mqtts://host[:port]; never repeats credentials.
+            ConfigError: If it is none of mqtt://, mqtts://, ws:// and wss://; never repeats credentials.
         """
         try:
             parts = parse_broker_uri(uri)
         except ConfigError as error:
             raise ConfigError(f"The broker URI {error.message}.", hint=error.hint) from None
-        return cls(parts.host, parts.port, parts.encrypted)
+        return cls(parts.host, parts.port, parts.encrypted, parts.path)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{self._host_text}:{self.port}"
+
+    @property
+    def http_host(self) -> str:
+        """What a WebSocket's request calls it: the port only where it is not the scheme's own."""
+        own = DEFAULT_PORTS["wss" if self.encrypted else "ws"]
+        return self._host_text if self.port == own else str(self)
+
+    @property
+    def _host_text(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def local(self) -> bool:
@@ -63,17 +78,27 @@ class BrokerOptions:
     session_expiry_s: int = 0
     """How long the broker keeps subscriptions, and what came for them, while we are away; 0: not at all."""
     tls: TlsSection = field(default_factory=TlsSection)
+    where: str = "mqtt"
+    """The section of the configuration that messages to people refer to."""
 
     @classmethod
-    def from_section(cls, section: MqttSection, *, node: str, password: str | None) -> BrokerOptions:
-        """Take the options of a configuration; `password` is the resolved secret.
+    def from_section(
+        cls, section: MqttSection, *, client_id: str, password: str | None, where: str = "mqtt"
+    ) -> BrokerOptions:
+        """Take the options of a configuration.
+
+        Args:
+            section: Of the broker.
+            client_id: Our name at the broker, unless the section has one.
+            password: The resolved secret of the section.
+            where: See `BrokerOptions`.
 
         Raises:
             ConfigError: If the URI is not one of a broker, or holds credentials.
         """
         return cls(
             address=BrokerAddress.parse(section.uri),
-            client_id=section.client_id or f"edge-app-{node}",
+            client_id=section.client_id or client_id,
             username=section.username,
             password=password,
             protocol=section.protocol,
@@ -81,6 +106,7 @@ class BrokerOptions:
             reconnect_min_s=section.reconnect_min_s,
             reconnect_max_s=section.reconnect_max_s,
             tls=section.tls,
+            where=where,
         )
 
 
@@ -95,7 +121,7 @@ class _TidySSLSocket(ssl.SSLSocket):
             raise
 
 
-def tls_context(tls: TlsSection) -> ssl.SSLContext:
+def tls_context(tls: TlsSection, where: str = "mqtt") -> ssl.SSLContext:
     """Return the encryption settings: TLS 1.2 or newer, certificates checked unless told otherwise.
 
     Raises:
@@ -110,7 +136,7 @@ def tls_context(tls: TlsSection) -> ssl.SSLContext:
         found = error.strerror or type(error).__name__
         raise ConfigError(
             f"The certificate or key files for the broker cannot be used: {found}.",
-            hint="ca_file, cert_file and key_file of mqtt.tls must be PEM files, the last two a pair.",
+            hint=f"ca_file, cert_file and key_file of {where}.tls must be PEM files, the last two a pair.",
         ) from error
     context.sslsocket_class = _TidySSLSocket
     if tls.insecure:

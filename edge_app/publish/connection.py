@@ -10,7 +10,7 @@ from collections.abc import Callable
 from edge_app.errors import StageFailedError
 from edge_app.publish.broker import Backoff, BrokerOptions, tls_context
 from edge_app.publish.mqtt import MqttSession, Waker
-from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd
+from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, of_section
 from edge_app.publish.traffic import Traffic
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class BrokerConnection:
         on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
         if options.address.encrypted:
-            tls_context(options.tls)  # wrong files must be known now, not at the first attempt
+            tls_context(options.tls, options.where)  # wrong files must be known now, not at the first attempt
         self._options, self._traffic, self._on_failure = options, traffic, on_failure
         self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
         self._choice = VersionChoice(options.protocol)
@@ -174,7 +174,7 @@ class BrokerConnection:
         return not self.connected or self._traffic.drained() or time.monotonic() >= self._leave_at_s
 
     def _report(self, end: SessionEnd, changed: bool) -> None:
-        self.problem = words = end.words + self._suspicion(end)
+        self.problem = words = of_section(end.words + self._suspicion(end), self._options.where)
         if changed:
             logger.warning("%s; trying MQTT %s", words, self._choice.version)
         elif self._repeats.allows(words):
@@ -192,4 +192,6 @@ class BrokerConnection:
     def _warn_of_open_password(self) -> None:
         address = self._options.address
         if self._options.password is not None and not address.encrypted and not address.local:
-            logger.warning("the password travels to %s unencrypted; use mqtts:// if the broker can", address)
+            logger.warning(
+                "the password travels to %s unencrypted; use mqtts:// or wss:// if the broker can", address
+            )

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_app.config.labels import without_model
-from edge_app.messages import ModelInfo
-from edge_app.publish.payloads import NodeInfo
+from edge_app.messages import ModelInfo, NodeInfo
 from edge_app.publish.topics import Topics
 
 MOST_CLASSES = 12

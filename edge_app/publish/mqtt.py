@@ -27,6 +27,7 @@ from edge_app.errors import StageFailedError
 from edge_app.publish.broker import BrokerOptions, tls_context
 from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, lost, refused, unreachable
 from edge_app.publish.traffic import Message, Received, Traffic
+from edge_app.publish.websocket import WebSocket
 
 CONNECT_TIMEOUT_S = 5.0
 CONNACK_TIMEOUT_S = 5.0
@@ -74,6 +75,17 @@ class Waker:
         """Free the sockets."""
         self._reader.close()
         self._writer.close()
+
+
+class _Client(paho.Client):
+    """The library's client, over a WebSocket of ours where there is to be one."""
+
+    websocket: tuple[str, str] | None = None
+    """Host and path to ask for; None: plain TCP."""
+
+    def _create_socket(self) -> Any:
+        sock: Any = super()._create_socket()
+        return sock if self.websocket is None else WebSocket(sock, *self.websocket, CONNECT_TIMEOUT_S)
 
 
 class MqttSession:
@@ -129,7 +141,7 @@ class MqttSession:
 
     def _make_client(self) -> paho.Client:
         options, five = self._options, self._version == "5"
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
             clean_session=None if five else not options.session_expiry_s,
@@ -142,6 +154,8 @@ class MqttSession:
         )  # we count; what it held back would be its own queue
         if options.username is not None or options.password is not None:
             client.username_pw_set(options.username or "", options.password)
+        if options.address.path is not None:
+            client.websocket = options.address.http_host, options.address.path
         if options.address.encrypted:
             client.tls_set_context(tls_context(options.tls))
             client.tls_insecure_set(options.tls.insecure)
@@ -194,12 +208,13 @@ class MqttSession:
     def _exchange(self, poller: select.poll, sock: Any, timeout_s: float) -> None:
         """Wait for the socket or the waker, then let the library read, write and keep the heartbeat."""
         client = self._client
-        decrypted = sock.pending() if hasattr(sock, "pending") else 0
-        events = dict(poller.poll(0 if decrypted else timeout_s * 1000))
+        # What TLS or a WebSocket has read ahead, no `poll` will tell of.
+        inside = sock.pending() if hasattr(sock, "pending") else 0
+        events = dict(poller.poll(0 if inside else timeout_s * 1000))
         if self._waker.fileno() in events:
             self._waker.clear()
         sock_events = events.get(sock.fileno(), 0)
-        if decrypted or sock_events & ~select.POLLOUT:
+        if inside or sock_events & ~select.POLLOUT:
             self._heard_at_s = time.monotonic()
             client.loop_read()
         if sock_events & select.POLLOUT:
@@ -221,7 +236,7 @@ class MqttSession:
         return True
 
     def _publish(self, message: Message) -> None:
-        properties = _packed(message.expiry_s) if self._version == "5" else None
+        properties = _packed(message.expiry_s, message.content_type) if self._version == "5" else None
         if properties is not None and self._most_bytes is not None:
             size_bytes = packet_bytes(message, len(properties.pack()))
             if size_bytes > self._most_bytes:
@@ -340,10 +355,10 @@ def _fault_of_the_traffic() -> Iterator[None]:
 class _PackedProperties(Properties):
     """What MQTT 5 says of a message beside its payload; packed once, not for each message."""
 
-    def __init__(self, expiry_s: int | None) -> None:
+    def __init__(self, expiry_s: int | None, content_type: str) -> None:
         super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         self.PayloadFormatIndicator = 1
-        self.ContentType = "application/json"
+        self.ContentType = content_type
         if expiry_s is not None:
             self.MessageExpiryInterval = expiry_s
         object.__setattr__(self, "packed", super().pack())  # type: ignore[no-untyped-call]

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 import orjson
 
-from edge_app.messages import CameraState, CameraStatus, Detections, DropReason, ModelInfo, NodeState
+from edge_app.interfaces import SinkState
+from edge_app.messages import (
+    CameraState,
+    CameraStatus,
+    Detections,
+    DropReason,
+    ModelInfo,
+    NodeInfo,
+    NodeState,
+)
 from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.schemas import NAMES
 
@@ -40,22 +49,6 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeInfo:
-    """What runs on this node.
-
-    Attributes:
-        started_at_ns: Unix time in nanoseconds.
-        models: By camera; of all cameras, at least one.
-    """
-
-    version: str
-    python: str
-    platform: str
-    started_at_ns: int
-    models: Mapping[str, ModelInfo]
-
-
-@dataclass(frozen=True, slots=True)
 class CameraHealth:
     """How one camera does; counters since the daemon's start, `fps` of the last seconds."""
 
@@ -80,6 +73,7 @@ class HealthSnapshot:
     cpu_percent: float | None = None
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     outbox: OutboxState | None = None
+    sinks: Mapping[str, SinkState] = field(default_factory=dict)
 
 
 def encode(payload: Payload) -> bytes:
@@ -170,9 +164,9 @@ def info_payload(stamp: Stamp, info: NodeInfo) -> Payload:
 
 
 def health_payload(stamp: Stamp, health: HealthSnapshot) -> Payload:
-    """Build an `edge.health/1.1` message."""
+    """Build an `edge.health/1.2` message."""
     return {
-        **_envelope("edge.health/1.1", stamp),
+        **_envelope("edge.health/1.2", stamp),
         "uptime_s": round(health.uptime_s, 3),
         "queue_depth": health.queue_depth,
         "outbox": None if health.outbox is None else _outbox(health.outbox),
@@ -180,6 +174,7 @@ def health_payload(stamp: Stamp, health: HealthSnapshot) -> Payload:
         "rss_bytes": health.rss_bytes,
         "cpu_percent": None if health.cpu_percent is None else round(health.cpu_percent, 1),
         "cameras": {camera_id: _camera_health(camera) for camera_id, camera in health.cameras.items()},
+        "sinks": {name: _sink(sink) for name, sink in health.sinks.items()},
     }
 
 
@@ -219,11 +214,10 @@ def _objects(detections: Detections, labels: tuple[str, ...]) -> list[Payload]:
     boxes = detections.xyxy.astype(np.float64).round(1).tolist()
     confidences = detections.confidence.astype(np.float64).round(4).tolist()
     track_ids = repeat(None) if detections.track_id is None else detections.track_id.tolist()
-    known = len(labels)
     return [
         {
             "class_id": class_id,
-            "label": labels[class_id] if class_id < known else f"class {class_id}",
+            "label": label_of(labels, class_id),
             "confidence": confidence,
             "box_xyxy": box,
             "track_id": track_id,
@@ -234,12 +228,26 @@ def _objects(detections: Detections, labels: tuple[str, ...]) -> list[Payload]:
     ]
 
 
+def label_of(labels: tuple[str, ...], class_id: int) -> str:
+    """Return the label of a class, or a text that names its number where the model has none for it."""
+    return labels[class_id] if class_id < len(labels) else f"class {class_id}"
+
+
 def _outbox(state: OutboxState) -> Payload:
     return {
         "messages": state.messages,
         "bytes": state.size_bytes,
         "oldest_s": None if state.oldest_s is None else round(state.oldest_s, 1),
         "problem": state.problem,
+    }
+
+
+def _sink(sink: SinkState) -> Payload:
+    return {
+        "problem": sink.problem,
+        "waiting": sink.waiting,
+        "written": sink.written,
+        "dropped": {reason.value: count for reason, count in sink.dropped.items()},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from edge_app.publish.broker import BrokerAddress
+from edge_app.publish.websocket import WebSocketRefusedError
 
 
 class EndKind(Enum):
@@ -96,6 +98,8 @@ def _network_words(error: Exception, address: BrokerAddress, timeout_s: float) -
             )
         case ssl.SSLError():
             return f"TLS failed ({error.reason or 'no reason given'}); is {address} the broker's TLS port?"
+        case WebSocketRefusedError():
+            return f"no WebSocket at {address}: {error}; check the path and the port of mqtt.uri"
         case TimeoutError():
             return f"{address} did not answer within {timeout_s:g} s"
         case ConnectionResetError() if address.encrypted:
@@ -103,6 +107,14 @@ def _network_words(error: Exception, address: BrokerAddress, timeout_s: float) -
         case OSError():
             return f"{address} cannot be reached: {error.strerror or type(error).__name__}"
     return f"unexpected {type(error).__name__} while talking to {address}"
+
+
+_KEYS = re.compile(r"(?<![\w.-])mqtt(?=\.(?:uri|username|client_id|tls)\b)")
+
+
+def of_section(words: str, section: str) -> str:
+    """Return words with the keys of another section of the configuration than `mqtt`."""
+    return _KEYS.sub(section, words)
 
 
 class RepeatFilter:

@@ -10,6 +10,8 @@ class Message:
     """One message on its way to the broker.
 
     Attributes:
+        camera: Whose detections it tells; empty for all other messages.
+        content_type: Told to MQTT 5 subscribers.
         expiry_s: After so many seconds the broker forgets it undelivered (MQTT 5 only); None: never.
     """
 
@@ -18,6 +20,8 @@ class Message:
     qos: int = 0
     retain: bool = False
     expiry_s: int | None = None
+    content_type: str = "application/json"
+    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def watch(
     An absent broker is said and waited for.
 
     Args:
-        broker_uri: mqtt://host[:port] or mqtts://host[:port], without credentials.
+        broker_uri: mqtt://, mqtts://, ws:// or wss://host[:port], without credentials.
         root: First level of the topics to follow.
         seconds: How long; None: for ever.
         username: User name at the broker.

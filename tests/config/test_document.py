@@ -15,6 +15,7 @@ from edge_app.config import (
     render_starter_config,
     write_starter_config,
 )
+from edge_app.config.models import JsonlSinkSection
 from edge_app.config.resources import shipped_config, shipped_configs
 from edge_app.errors import ConfigError
 
@@ -47,9 +48,20 @@ def test_the_reference_fits_a_screen() -> None:
 
 def test_the_cameras_of_the_reference_can_be_uncommented() -> None:
     head, example = render_default_config().split("cameras: {}\n")
+    example = example.partition("\n\n")[0]
     example = "\n".join(line[1:] for line in example.splitlines() if line.startswith("#  "))
     config = parse_config(f"{head}cameras:\n{example}".encode(), file="f", base=CONFIGS)
     assert list(config.cameras) == ["door", "yard"]
+
+
+def test_the_sinks_of_the_reference_can_be_uncommented_and_equal_the_defaults() -> None:
+    head, example = render_default_config().split("sinks: {}\n")
+    example = "\n".join(line[1:] for line in example.splitlines() if line.startswith("#  "))
+    config = parse_config(f"{head}sinks:\n{example}".encode(), file="f", base=CONFIGS)
+    assert list(config.sinks) == ["cloud", "house", "archive"]
+    archive = config.sinks["archive"]
+    assert archive == JsonlSinkSection(type="jsonl")
+    assert archive.model_fields_set == set(JsonlSinkSection.model_fields), "every key is there"
 
 
 @pytest.mark.parametrize(
@@ -139,6 +151,30 @@ def test_a_starter_goes_to_standard_output_or_a_new_file(
         write_starter_config(path)
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         write_starter_config(tmp_path / "absent" / "edge.yaml")
+
+
+def test_the_summary_says_where_it_goes_too(tmp_path: Path) -> None:
+    path, blocked = tmp_path / "edge.yaml", tmp_path / "blocked"
+    blocked.touch()
+    path.write_text("""\
+cameras: {a: {uri: "scene://street"}}
+sinks:
+  cloud: {type: mqtt, uri: "wss://broker/mqtt", username: edge, password_file: absent, tls: {insecure: true}}
+  house: {type: mqtt, uri: "mqtt://localhost", encoder: frigate, enabled: false}
+  files: {type: jsonl, directory: blocked, max_files: 3}
+""")
+    assert check_config(path)[4:] == [
+        "broker    mqtt://localhost:1883, topics below edge/",
+        "sink      cloud: mqtt, encoder edge, wss://broker/mqtt",
+        "sink      house: mqtt, encoder frigate, mqtt://localhost, not enabled",
+        f"sink      files: jsonl, encoder edge, 3 files of 64 MiB, in {blocked}",
+        "warning   sinks.cloud.password_file: the file does not exist yet",
+        (
+            "warning   sinks.cloud.tls.insecure: anybody on the way to the broker can read and change "
+            "what is published"
+        ),
+        f"warning   sinks.files.directory: {blocked} is not a directory",
+    ]
 
 
 def test_the_summary_says_what_runs_and_what_may_be_missing(tmp_path: Path) -> None:

@@ -573,14 +573,17 @@ RULES = [
     ),
     (
         "mqtt: {uri: 'mqtt://'}",
-        "f:1: mqtt.uri: names no host, found mqtt://. Hint: write mqtt://host[:1883] or mqtts://host[:8883]",
+        (
+            "f:1: mqtt.uri: names no host, found mqtt://. Hint: write mqtt://host[:1883], "
+            "mqtts://host[:8883], ws://host[:80]/mqtt or wss://host[:443]/mqtt"
+        ),
     ),
     (
         "mqtt: {uri: 'mqtt://h:70000'}",
         (
             "f:1: mqtt.uri: has no usable host and port, found mqtt://h:70000. Hint: write "
-            "mqtt://host[:1883] or "
-            "mqtts://host[:8883], with a port from 1 to 65535 if there is one"
+            "mqtt://host[:1883], mqtts://host[:8883], ws://host[:80]/mqtt or "
+            "wss://host[:443]/mqtt, with a port from 1 to 65535 if there is one"
         ),
     ),
     (
@@ -600,13 +603,90 @@ RULES = [
     (
         "mqtt:\n  tls:\n    insecure: true",
         (
-            "f:3: mqtt.tls.insecure: is of no use with an mqtt:// URI, which is not encrypted. "
+            "f:3: mqtt.tls.insecure: is of no use with mqtt://, which is not encrypted. "
             "Hint: write mqtts:// in mqtt.uri"
+        ),
+    ),
+    (
+        "mqtt:\n  uri: ws://h:9001\n  tls:\n    ca_file: x",
+        (
+            "f:4: mqtt.tls.ca_file: is of no use with ws://, which is not encrypted. "
+            "Hint: write wss:// in mqtt.uri"
         ),
     ),
     (
         "mqtt: {uri: 'mqtts://h', tls: {cert_file: a}}",
         "f:1: mqtt.tls.cert_file: is set, but key_file is not. Hint: set key_file too",
+    ),
+    (
+        "sinks: {a: {uri: 'mqtt://h'}}",
+        "f:1: sinks.a.type: type is missing. Hint: write type: mqtt or type: jsonl",
+    ),
+    (
+        "sinks: {a: {type: json}}",
+        "f:1: sinks.a.type: must be mqtt or jsonl, found the text 'json'. Hint: did you mean jsonl?",
+    ),
+    (
+        "sinks: {a: {type: mqtt}}",
+        "f:1: sinks.a.uri: uri is missing. Hint: say where the broker is, as in uri: mqtt://host",
+    ),
+    (
+        "sinks: {a: {type: jsonl, max_mb: 5}}",
+        "f:1: sinks.a.max_mb: unknown key. Hint: did you mean max_mib?",
+    ),
+    (
+        "sinks: {a: {type: jsonl, encoder: frigate}}",
+        (
+            "f:1: sinks.a.encoder: must be edge or deepstream, found the text 'frigate'. "
+            "Hint: the default is edge"
+        ),
+    ),
+    (
+        "sinks: {a: null}",
+        (
+            "f:1: sinks.a: must be a section (indented lines of `key: value`), found nothing. "
+            "Hint: a sink is a section of its own below its name, with at least type: mqtt or type: jsonl"
+        ),
+    ),
+    (
+        "sinks: {a: {type: mqtt, uri: 'mqtt://h', encoder: frigate, topic: 'a/+'}}",
+        (
+            "f:1: sinks.a.topic: must be one or more levels of a topic, joined by /, without + and # "
+            "or null, found the text 'a/+' in quotes"
+        ),
+    ),
+    (
+        "sinks: {a: {type: mqtt, uri: 'mqtt://h', encoder: frigate, delivery: {detections: durable}}}",
+        "f:1: sinks.a.delivery: is of no use to the encoder frigate. Hint: remove it",
+    ),
+    (
+        "sinks: {a: {type: mqtt, uri: 'mqtt://h', topic: b}}",
+        "f:1: sinks.a.topic: is of no use to the encoder edge. Hint: write root in its place",
+    ),
+    (
+        "sinks: {a: {type: mqtt, uri: 'ws://localhost:1883'}}",
+        (
+            "f:1: sinks.a: publishes to the same topics at the same broker as mqtt. "
+            "Hint: remove the sink, or let its topics begin with another word (root, topic)"
+        ),
+    ),
+    (
+        "mqtt: {client_id: x}\nsinks: {a: {type: mqtt, uri: 'mqtt://localhost', root: b, client_id: x}}",
+        (
+            "f:2: sinks.a.client_id: is that of mqtt too, at the same broker. "
+            "Hint: each connection needs its own; without the line it gets one"
+        ),
+    ),
+    (
+        "sinks: {a: {type: jsonl}, A: {type: jsonl}}",
+        "f:1: sinks.A: differs from the sink a only in upper and lower case. Hint: choose another name",
+    ),
+    (
+        "sinks: {a: {type: mqtt, uri: 'mqtt://h', password: hunter2}}",
+        (
+            "f:1: sinks.a.password: unknown key. Hint: the configuration never holds a password: "
+            "write it into a file and name that in password_file (or use password_env or password_credential)"
+        ),
     ),
 ]
 

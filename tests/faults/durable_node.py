@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_app.config.models import MqttSection
-from edge_app.messages import Detections, DropReason, FrameInfo, ModelInfo
+from edge_app.messages import Detections, DropReason, FrameInfo, ModelInfo, NodeInfo
 from edge_app.publish.outbox.store import NewRow, OutboxStore
-from edge_app.publish.payloads import HealthSnapshot, NodeInfo
+from edge_app.publish.payloads import HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
 
 CAMERAS = ("a", "b", "c")

@@ -12,10 +12,10 @@ import jsonschema
 import numpy as np
 
 from edge_app.config.models import MqttSection
-from edge_app.messages import CameraState, Detections, DropReason, FrameInfo, ModelInfo, Timings
+from edge_app.messages import CameraState, Detections, DropReason, FrameInfo, ModelInfo, NodeInfo, Timings
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
 from edge_app.publish.connection import BrokerConnection
-from edge_app.publish.payloads import CameraHealth, HealthSnapshot, NodeInfo
+from edge_app.publish.payloads import CameraHealth, HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
 from edge_app.publish.schemas import schema
 from edge_app.publish.traffic import Received, Traffic
@@ -115,12 +115,30 @@ class Recorder(Traffic):
             return {message.topic for message, _ in self._messages if message.retained}
 
 
+class Listener(Traffic):
+    """Subscribes to everything and keeps the newest of each topic, whatever it is."""
+
+    subscriptions = ("#",)
+
+    def __init__(self, options: BrokerOptions) -> None:
+        self._newest: dict[str, bytes] = {}
+        self.connection = BrokerConnection(options, self)
+
+    def received(self, message: Received) -> None:
+        self._newest[message.topic] = message.payload
+
+    def newest(self) -> dict[str, bytes]:
+        """Return the newest payload of each topic so far."""
+        return dict(self._newest)
+
+
 class Parts:
     """Makes publishers and recorders for one test."""
 
     def __init__(self) -> None:
         self._publishers: list[MqttPublisher] = []
         self._recorders: list[Recorder] = []
+        self._listeners: list[Listener] = []
 
     def publisher(
         self, uri: str, neighbours: Neighbours, password: str | None = None, **section: Any
@@ -138,6 +156,18 @@ class Parts:
         publisher.set_info(INFO)
         self._publishers.append(publisher)
         return publisher
+
+    def take(self, publisher: MqttPublisher) -> None:
+        """Stop this one too."""
+        self._publishers.append(publisher)
+
+    def listener(self, uri: str) -> Listener:
+        """Return a listener, started."""
+        name = f"listener-{len(self._listeners)}"
+        listener = Listener(BrokerOptions(BrokerAddress.parse(uri), name, reconnect_min_s=0.1))
+        self._listeners.append(listener)
+        listener.connection.start()
+        return listener
 
     def recorder(self, uri: str, **options: Any) -> Recorder:
         """Return a recorder, started."""
@@ -161,4 +191,6 @@ class Parts:
             publisher.stop(0.5)
         for recorder in self._recorders:
             recorder.connection.stop(0.5)
+        for listener in self._listeners:
+            listener.connection.stop(0.5)
         assert [text for recorder in self._recorders for text in recorder.broken] == []

@@ -24,6 +24,9 @@ class Clock:
         ("mqtt://broker", BrokerAddress("broker", 1883, encrypted=False)),
         ("mqtts://broker", BrokerAddress("broker", 8883, encrypted=True)),
         ("mqtt://[::1]:1884", BrokerAddress("::1", 1884, encrypted=False)),
+        ("ws://broker", BrokerAddress("broker", 80, path="/mqtt")),
+        ("ws://broker:9001/", BrokerAddress("broker", 9001, path="/")),
+        ("wss://broker/deep/er", BrokerAddress("broker", 443, encrypted=True, path="/deep/er")),
     ],
 )
 def test_addresses(uri: str, address: BrokerAddress) -> None:
@@ -31,7 +34,16 @@ def test_addresses(uri: str, address: BrokerAddress) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["broker:1883", "tcp://broker", "mqtt://", "mqtt://broker/topic", "mqtt://b:99999"]
+    "uri",
+    [
+        "broker:1883",
+        "tcp://broker",
+        "mqtt://",
+        "mqtt://broker/topic",
+        "mqtt://b:99999",
+        "ws://b/ü",
+        "wss://b/x#y",
+    ],
 )
 def test_what_is_no_address_is_explained(uri: str) -> None:
     with pytest.raises(ConfigError, match="The broker URI") as caught:
@@ -45,13 +57,24 @@ def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
     assert "canary-88" not in str(caught.value)
 
 
+def test_a_token_in_the_path_of_a_web_socket_is_refused() -> None:
+    with pytest.raises(ConfigError, match="holds more than host, port and path") as caught:
+        BrokerAddress.parse("wss://broker/mqtt?token=canary-90")
+    assert "canary-90" not in str(caught.value)
+
+
+def test_a_web_socket_asks_for_the_host_as_its_uri_names_it() -> None:
+    uris = {"ws://b": "b", "ws://b:443": "b:443", "wss://b": "b", "wss://[::1]:80": "[::1]:80"}
+    assert {uri: BrokerAddress.parse(uri).http_host for uri in uris} == uris
+
+
 def test_local_addresses_are_known() -> None:
     hosts = {"localhost": True, "127.0.0.53": True, "::1": True, "127.example.org": False, "10.0.0.1": False}
     assert {host: BrokerAddress(host, 1883).local for host in hosts} == hosts
 
 
 def test_the_password_shows_in_no_repr() -> None:
-    options = BrokerOptions.from_section(MqttSection(), node="attic", password="canary-89")
+    options = BrokerOptions.from_section(MqttSection(), client_id="edge-app-attic", password="canary-89")
     assert "canary-89" not in repr(options)
     assert options.client_id == "edge-app-attic"
 

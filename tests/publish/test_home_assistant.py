@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from jinja2 import Environment, StrictUndefined
 
-from edge_app.messages import CameraState, CameraStatus, Detections, FrameInfo, ModelInfo, NodeState
+from edge_app.messages import CameraState, CameraStatus, Detections, FrameInfo, ModelInfo, NodeInfo, NodeState
 from edge_app.publish.counts import CountWatch
 from edge_app.publish.home_assistant import USUAL, Discovery
-from edge_app.publish.payloads import NodeInfo
 from edge_app.publish.topics import Topics
 from edge_app.publish.traffic import Received
 from tests.brokers import Mosquitto, needs_mosquitto, until

@@ -101,6 +101,7 @@ class TestFollowing:
         self, publisher: MqttPublisher, subscriber: Subscriber
     ) -> None:
         will = publisher.will()
+        assert will is not None
         subscriber.received(Received(will.topic, will.payload, True, 0))
         assert plain_lines(subscriber)[0].startswith("node-1/gate node lost ")
 

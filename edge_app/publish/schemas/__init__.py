@@ -10,7 +10,7 @@ from typing import Any
 NAMES = (
     "edge.node_status/1.0",
     "edge.info/1.2",
-    "edge.health/1.1",
+    "edge.health/1.2",
     "edge.camera_status/1.0",
     "edge.detections/1.0",
     "edge.counts/1.0",

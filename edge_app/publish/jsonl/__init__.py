@@ -1,0 +1,1 @@
+"""Messages in files: JSON Lines, one message on each line."""

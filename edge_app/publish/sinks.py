@@ -1,0 +1,107 @@
+"""All sinks of a daemon as one: what one of them does, or fails to do, no other one feels."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from edge_app.interfaces import Sink, SinkState
+from edge_app.messages import CameraStatus, Detections, NodeInfo, NodeState
+
+logger = logging.getLogger(__name__)
+
+GRACE_S = 1.5
+"""A sink may take so much longer to end than it was told, to close what it has open."""
+
+
+class SinkGroup:
+    """A `Sink` of one main sink and others.
+
+    The main one may make a played file wait, and what it raises is the caller's business. The others never
+    wait; one that raises is left alone from then on.
+
+    Args:
+        main: The main broker.
+        others: By name.
+        trouble: Called when a sink is given up, with its name and why.
+    """
+
+    def __init__(self, main: Sink, others: Mapping[str, Sink], trouble: Callable[[str, str], None]) -> None:
+        self._main, self._others, self._trouble = main, dict(others), trouble
+        self._given_up: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Begin; see `Sink`."""
+        for name in self._others:
+            self._ask(name, lambda sink: sink.start())
+        self._main.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End all of them at the same time; return whether every state of the main one went out."""
+        threads = [
+            threading.Thread(target=self._end, args=(name, sink, timeout_s), name=f"stop-{name}", daemon=True)
+            for name, sink in self._others.items()
+        ]
+        for thread in threads:
+            thread.start()
+        deadline_s = time.monotonic() + timeout_s + GRACE_S
+        settled = self._main.stop(timeout_s)
+        for thread in threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        return settled
+
+    def set_node_state(self, state: NodeState, reason: str | None = None) -> None:
+        """Say what the daemon is doing."""
+        for name in self._others:
+            self._ask(name, lambda sink: sink.set_node_state(state, reason))
+        self._main.set_node_state(state, reason)
+
+    def set_info(self, info: NodeInfo) -> None:
+        """Say what runs here."""
+        for name in self._others:
+            self._ask(name, lambda sink: sink.set_info(info))
+        self._main.set_info(info)
+
+    def camera_changed(self, status: CameraStatus) -> None:
+        """Say how a camera does."""
+        for name in self._others:
+            self._ask(name, lambda sink: sink.camera_changed(status))
+        self._main.camera_changed(status)
+
+    def put(self, detections: Detections, *, wait: bool) -> None:
+        """Hand detections to all; see `DetectionsSink`."""
+        for name in self._others:
+            self._ask(name, lambda sink: sink.put(detections, wait=False))
+        self._main.put(detections, wait=wait)
+
+    def state(self) -> SinkState:
+        """Return how the main sink does."""
+        return self._main.state()
+
+    def states(self) -> dict[str, SinkState]:
+        """Return how the others do, by name."""
+        found = {name: sink.state() for name, sink in self._others.items()}
+        return {
+            name: replace(state, problem=self._given_up.get(name, state.problem))
+            for name, state in found.items()
+        }
+
+    def _end(self, name: str, sink: Sink, timeout_s: float) -> None:
+        try:
+            sink.stop(timeout_s)
+        except Exception:  # one that has failed may fail at its end too
+            logger.exception("sink %s did not end", name)
+
+    def _ask(self, name: str, what: Callable[[Sink], object]) -> None:
+        if name in self._given_up:
+            return
+        try:
+            what(self._others[name])
+        except Exception as error:  # a fault of one sink must not stop the video
+            logger.exception("sink %s has failed and is left alone from now on", name)
+            self._given_up[name] = words = f"it has failed ({type(error).__name__}: {error})"
+            # From another thread: whoever calls may hold a lock that this needs.
+            threading.Thread(target=self._trouble, args=(name, words), name=f"trouble-{name}").start()
