@@ -316,6 +316,9 @@ def bench(
     latency_ms: Annotated[
         float, typer.Option(help="street: longest p95 that counts as carried, in milliseconds.", min=1)
     ] = 50.0,
+    processes: Annotated[
+        int, typer.Option(help="street: how many daemons share the cameras.", min=1, max=64)
+    ] = 1,
     plot: Annotated[
         Path | None, typer.Option(help="street: write charts here, .png or .svg.", show_default=False)
     ] = None,
@@ -341,6 +344,7 @@ def bench(
             overload=overload,
             capacity=capacity,
             latency_ms=latency_ms,
+            processes=processes,
         )
         run_street(config, options, json, plot)
         return

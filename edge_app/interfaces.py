@@ -97,20 +97,16 @@ class EncodedPacket:
     """One encoded picture, in the format that decoders take (Annex B for H.264 and H.265).
 
     Attributes:
-        address: Of its bytes in host memory.
-        size_bytes: How many.
+        data: Its bytes.
         keyframe: Whether decoding can begin here.
         pts_s: When it is shown, in seconds from the stream's begin; None where the stream does not say.
         camera_time_ns: Unix time in nanoseconds at which the camera took it, by its own clock.
-        owner: Keeps the bytes where they are.
     """
 
-    address: int
-    size_bytes: int
+    data: bytes
     keyframe: bool
-    pts_s: float | None
+    pts_s: float | None = None
     camera_time_ns: int | None = None
-    owner: object = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

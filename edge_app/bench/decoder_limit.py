@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections.abc import Sequence
@@ -39,9 +38,7 @@ class DecoderLimit:
         self._packets: list[np.ndarray[Any, Any]] = []
         try:
             while len(self._packets) < MOST_PACKETS:
-                packet = demuxer.next()
-                data = ctypes.string_at(packet.address, packet.size_bytes)
-                self._packets.append(np.frombuffer(data, np.uint8))
+                self._packets.append(np.frombuffer(demuxer.next().data, np.uint8))
         except EndOfStream:
             pass
         finally:

@@ -21,6 +21,7 @@ from edge_app.bench.machine import gpu_state
 from edge_app.bench.measure import environment
 from edge_app.bench.memory_camera import KeptMemory
 from edge_app.bench.street import MEMORY, SCENE, Load, StreetSpeed, as_json, measure_street, median_of
+from edge_app.bench.street_processes import Daemons
 from edge_app.bench.street_report import report_lines
 from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.loader import load_config
@@ -49,6 +50,7 @@ class StreetOptions:
         overload: Whether twice the frames that can be processed are offered as well.
         capacity: Whether the number of cameras is looked for that the machine carries.
         latency_ms: Longest p95 from captured to encoded of such a number.
+        processes: How many daemons share the cameras.
     """
 
     load: Load
@@ -59,6 +61,7 @@ class StreetOptions:
     overload: bool = False
     capacity: bool = False
     latency_ms: float = 50.0
+    processes: int = 1
 
 
 def run_street(
@@ -97,6 +100,12 @@ def _configured(config_path: Path | None, options: StreetOptions) -> AppConfig:
     if options.backend not in {None, NO_MODEL}:
         inference["backend"] = options.backend
     model = {} if options.model is None else {"path": options.model}
+    if options.processes > 1 and (options.overload or options.capacity or options.backend == NO_MODEL):
+        raise ConfigError("several processes are measured at one load, with a model.")
+    if options.processes > options.load.cameras:
+        raise ConfigError(
+            f"{options.load.cameras} cameras cannot be shared by {options.processes} processes."
+        )
     if (options.overload or options.capacity) and options.load.source != "memory":
         raise ConfigError("overload and capacity are measured with frames in memory, found another source.")
     return config.model_copy(
@@ -121,6 +130,7 @@ class _Measurement:
         inference = config.inference.model_copy(update={"backend": detector.backend.model.backend})
         is_recorded = options.load.source not in {MEMORY, SCENE}
         self._decoders = find_decoders(inference) if is_recorded else None
+        self._daemons = Daemons(config, options.processes) if options.processes > 1 else None
 
     def result(self) -> dict[str, Any]:
         """Measure everything that is asked for, and return it as plain values."""
@@ -131,12 +141,15 @@ class _Measurement:
         finally:
             if raw_engine is not None:
                 raw_engine.close()
+            if self._daemons is not None:
+                self._daemons.close()
         result: dict[str, Any] = {
             "what": backend.description,
             "model": backend.model.name,
             "batch": backend.max_batch,
             "slots": backend.slot_count,
             "cameras": options.load.cameras,
+            "processes": options.processes,
             "fps": options.load.fps,
             "size": options.load.size,
             "source": options.load.source,
@@ -171,6 +184,8 @@ class _Measurement:
         return runs, raw, decoded
 
     def _street(self, load: Load) -> StreetSpeed:
+        if self._daemons is not None:
+            return self._daemons.measure(load)
         inference = self._config.inference
         return measure_street(
             self._detector,

@@ -54,7 +54,8 @@ def _what(result: Mapping[str, Any]) -> Iterator[str]:
     size = "x".join(str(side) for side in result["size"])
     source = "frames in memory" if result["source"] == "memory" else f"source {result['source']}"
     yield f"{result['model']}: {result['what']}"
-    yield f"{result['cameras']} cameras, {source}, {size}, {fps}, {len(result['rounds'])} rounds"
+    shared = "" if result["processes"] == 1 else f" in {result['processes']} processes"
+    yield f"{result['cameras']} cameras{shared}, {source}, {size}, {fps}, {len(result['rounds'])} rounds"
 
 
 def _decoder(result: Mapping[str, Any]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,8 +10,6 @@ from fractions import Fraction
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
-
-import numpy as np
 
 from edge_app.errors import CaptureError, DecoderError, EndOfStream
 from edge_app.interfaces import EncodedPacket, VideoStream
@@ -116,7 +113,7 @@ class Demuxer:
         return _describe(streams[0])
 
     def next(self) -> EncodedPacket:
-        """Return the next packet, which is valid until the one after it is asked for.
+        """Return the next packet.
 
         Raises:
             EndOfStream: There are no more.
@@ -215,12 +212,10 @@ def _describe(stream: Any) -> VideoStream:
 def _encoded(packet: Any, time_base: Fraction, start: int) -> EncodedPacket:
     pts = packet.pts
     return EncodedPacket(
-        address=packet.buffer_ptr,
-        size_bytes=packet.buffer_size,
+        data=bytes(packet),
         keyframe=packet.is_keyframe,
         pts_s=None if pts is None else (pts - start) * time_base.numerator / time_base.denominator,
         camera_time_ns=_camera_time_ns(packet),
-        owner=packet,
     )
 
 
@@ -228,9 +223,7 @@ def _with_header(packet: EncodedPacket, extradata: bytes | None) -> EncodedPacke
     """Return the first packet with the parameter sets that RTSP may send in its description alone."""
     if extradata is None or not extradata.startswith(START_CODES):
         return packet
-    both = np.frombuffer(extradata + ctypes.string_at(packet.address, packet.size_bytes), np.uint8)
-    address = both.__array_interface__["data"][0]
-    return replace(packet, address=address, size_bytes=both.nbytes, owner=both)
+    return replace(packet, data=extradata + packet.data)
 
 
 def _camera_time_ns(packet: Any) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import heapq
 import logging
 import time
@@ -193,7 +192,7 @@ class DeviceSource:
 
     def _look_at_sequence(self, packet: EncodedPacket) -> None:
         """Let a decoder go whose sequence has ended: the pictures may have another size from here on."""
-        sequence = sequence_of(self._stream.codec, ctypes.string_at(packet.address, packet.size_bytes))
+        sequence = sequence_of(self._stream.codec, packet.data)
         if not sequence or sequence == self._sequence:
             return
         if self._sequence and self._decoder is not None:

@@ -25,6 +25,7 @@ def _driver() -> ctypes.PyDLL:
     handle, address, size = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_size_t
     library.cuMemcpyHtoDAsync_v2.argtypes = (address, handle, size, handle)
     library.cuGraphLaunch.argtypes = (handle, handle)
+    library.cuStreamQuery.argtypes = (handle,)
     library.cuGetErrorName.argtypes = (ctypes.c_int, ctypes.POINTER(ctypes.c_char_p))
     return library
 
@@ -57,6 +58,20 @@ class LaunchGraph:
         status = self._call(executable_handle, stream_handle)
         if status != CUDA_SUCCESS:
             raise BackendError(f"a CUDA graph cannot be launched: {_name(status)}")
+
+
+class StreamQuery:
+    """Tells whether a stream is idle. The thread is attached to the GPU, or the stream is of its context."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self) -> None:
+        self._call: Any = _driver().cuStreamQuery
+
+    def __call__(self, stream_handle: int) -> bool:
+        """Return whether everything enqueued so far is done; False too where that cannot be told."""
+        done: bool = self._call(stream_handle) == CUDA_SUCCESS
+        return done
 
 
 def _name(status: int) -> str:

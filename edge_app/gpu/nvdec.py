@@ -15,8 +15,11 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from edge_app.errors import DecoderError
 from edge_app.gpu.context import Gpu, open_gpu
+from edge_app.gpu.enqueue import StreamQuery
 from edge_app.gpu.memory import Stream
 from edge_app.gpu.resource import Resource
 from edge_app.interfaces import DecodedPicture, EncodedPacket, VideoStream
@@ -26,6 +29,12 @@ logger = logging.getLogger(__name__)
 
 CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9", "vp8": "VP8", "mjpeg": "JPEG"}
 """FFmpeg's names of codecs, and the library's (`cudaVideoCodec`)."""
+
+DELIMITERS = {"h264": b"\0\0\0\1\x09\xf0", "hevc": b"\0\0\0\1\x46\1\x50"}
+"""Access unit delimiters for any kind of picture (ITU-T H.264, 7.3.2.4; H.265, 7.3.2.5)."""
+
+TELL_THEIR_SEQUENCE = frozenset({"h264", "hevc", "mjpeg"})
+"""Codecs whose streams are followed by others: each sequence has a decoder of its own."""
 
 PIXEL_FORMATS = {"NV12": (PixelFormat.NV12, 1), "P016": (PixelFormat.P016, 2), "P010": (PixelFormat.P016, 2)}
 """The library's names of surfaces that we read, and the bytes of a sample."""
@@ -100,6 +109,9 @@ class NvdecDecoder(Resource):
         self._library = library
         self._gpu = gpu
         self._codec = stream.codec
+        self._next_picture = DELIMITERS.get(stream.codec, b"")
+        self._may_change_size = stream.codec not in TELL_THEIR_SEQUENCE
+        self._is_done = StreamQuery()
         self._size: tuple[int, int] | None = None
         self._layout: tuple[PixelFormat, int] = PIXEL_FORMATS["NV12"]
         with gpu.attach():
@@ -115,9 +127,10 @@ class NvdecDecoder(Resource):
 
     def decode(self, packet: EncodedPacket) -> Sequence[DecodedPicture]:
         """Feed a packet and return the pictures that are ready; see `VideoDecoder.decode`."""
+        # Each packet is one whole picture, which the decoder believes when it sees the begin of another.
+        data = np.frombuffer(packet.data + self._next_picture, np.uint8)
         native = self._library.PacketData()
-        native.bsl_data, native.bsl = packet.address, packet.size_bytes
-        # Each packet is one whole picture: nothing waits for the begin of the next.
+        native.bsl_data, native.bsl = data.__array_interface__["data"][0], data.nbytes
         native.decode_flag = self._library.VideoPacketFlag.ENDOFPICTURE
         return self._feed(native)
 
@@ -136,10 +149,12 @@ class NvdecDecoder(Resource):
             count = self._native.GetNumDecodedFrame(packet)
             if not count:
                 return []
-            self._look_at_size()
+            if self._size is None or self._may_change_size:
+                self._look_at_size()
             addresses = [self._native.GetLockedFrame() for _ in range(count)]
             # Whoever reads it does so on another stream.
-            self._native.SyncOnCUStream()
+            if not self._is_done(self._stream.handle):
+                self._native.SyncOnCUStream()
         except self._library.PyNvVCExceptionUnsupported as error:
             raise DecoderError(f"NVIDIA's decoder cannot do this {self._codec}: {_reason(error)}") from None
         except self._library.PyNvVCException as error:

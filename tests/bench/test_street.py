@@ -58,7 +58,7 @@ def test_a_round_without_a_frame_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["frames_per_s"] == 0
     result = {"fps": 0.1, "source": "memory", "model": "none", "median": found}
     assert bottleneck(result).startswith("unknown: within a round no frame came;")
-    about = {"what": "", "cameras": 1, "size": load.size, "rounds": [found]}
+    about = {"what": "", "cameras": 1, "processes": 1, "size": load.size, "rounds": [found]}
     assert "captured to encoded    p50 / p95 / p99 ms: no frame" in report_lines(about | result)
 
 

@@ -54,7 +54,7 @@ class SoftwareDecoder:
         self._packets += 1
         if self._decoders.fail_after is not None and self._packets > self._decoders.fail_after:
             raise DecoderError("the decoder is broken")
-        data = av.Packet(ctypes.string_at(packet.address, packet.size_bytes))
+        data = av.Packet(packet.data)
         try:
             return [self._lend(frame) for frame in self._context.decode(data)]
         except av.error.InvalidDataError:

@@ -299,7 +299,7 @@ def test_a_decoder_that_is_named_has_no_other_in_its_place(
 
 def test_presentation_times_heal_after_lost_pictures() -> None:
     def packet(number: int) -> EncodedPacket:
-        return EncodedPacket(0, 0, keyframe=False, pts_s=float(number))
+        return EncodedPacket(b"", keyframe=False, pts_s=float(number))
 
     in_order = PresentationTimes(0)
     for number in range(10):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +100,14 @@ def test_ten_bits(tmp_path: Path, decoders: NvdecDecoders) -> None:
         pix_fmt="yuv420p10le",
         **{"x265-params": "log-level=none"},  # type: ignore[arg-type]
     )
-    found, expected = decoded(source_of(path, decoders)), by_ffmpeg(path, "yuv420p10le")
-    for ours, theirs in zip(found, expected, strict=True):
-        # (height * 3 / 2, width) uint16: luma, then the planes of both chromas.
-        luma, u, v = theirs[:360], *np.split(theirs[360:].reshape(-1), 2)
-        upper = np.concatenate((luma, np.stack((u, v), axis=-1).reshape(180, 640))) >> 2
+    found = decoded(source_of(path, decoders))
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert len(found) == len(frames) == 5
+    for ours, frame in zip(found, frames, strict=True):
+        planes = [np.frombuffer(plane, np.uint16).reshape(plane.height, -1) for plane in frame.planes]
+        luma, u, v = (plane[:, :width] >> 2 for plane, width in zip(planes, (640, 320, 320), strict=True))
+        upper = np.concatenate((luma, np.stack((u, v), axis=-1).reshape(180, 640)))
         assert np.array_equal(ours, upper.astype(np.uint8))
 
 
@@ -125,10 +126,7 @@ def packets_of(path: Path) -> list[EncodedPacket]:
     demuxer.open()
     try:
         while True:
-            packet = demuxer.next()
-            data = np.frombuffer(ctypes.string_at(packet.address, packet.size_bytes), np.uint8)
-            address = data.__array_interface__["data"][0]
-            found.append(replace(packet, address=address, size_bytes=data.nbytes, owner=data))
+            found.append(demuxer.next())
     except EndOfStream:
         return found
 
@@ -201,9 +199,8 @@ def test_damaged_and_foreign_streams(tmp_path: Path, decoders: NvdecDecoders) ->
     path.write_bytes(data)
     assert 10 < len(decoded(source_of(path, decoders))) <= 60
     decoder = decoders.open(VideoStream("h264"))
-    noise = random.integers(0, 256, 5000, dtype=np.uint8)
-    address = noise.__array_interface__["data"][0]
-    assert not decoder.decode(EncodedPacket(address, noise.nbytes, keyframe=True, pts_s=0.0))
+    noise = random.integers(0, 256, 5000, dtype=np.uint8).tobytes()
+    assert not decoder.decode(EncodedPacket(noise, keyframe=True))
     decoder.close()
     with pytest.raises(DecoderError, match="knows no theora"):
         decoders.open(VideoStream("theora"))
