@@ -98,6 +98,7 @@ class Application:
             on_failure=self._publisher_failed,
             password=_secret(config.mqtt, "mqtt", secrets),
             outbox_trouble=lambda words: self._watch.trouble("outbox", words),
+            broker_trouble=lambda words: self._watch.trouble("broker", words),
         )
         self._sinks = SinkGroup(self._publisher, self._further_sinks(), self._sink_trouble)
         self._watch = NodeWatch(enabled, self._sinks, self._sinks.set_node_state)

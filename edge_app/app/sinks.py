@@ -75,6 +75,7 @@ class SinkBuilder:
             encoder=encoder_of_broker(section, self._node, self._boot),
             name=name,
             outbox_trouble=lambda words: self._trouble(name, words),
+            broker_trouble=lambda words: self._trouble(f"{name} (broker)", words),
         )
 
     def _file(self, name: str, section: JsonlSinkSection, tally: DropTally, view: Observed) -> FileSink:

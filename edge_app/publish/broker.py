@@ -15,6 +15,8 @@ from edge_app.config.models import MqttSection, TlsSection
 from edge_app.errors import ConfigError
 
 Protocol = Literal["auto", "5", "3.1.1"]
+LASTING_S = 10.0
+LASTING_WAITS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,30 @@ class BrokerOptions:
         )
 
 
-class _TidySSLSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails: the MQTT library would leave it to the garbage collector."""
+class TidySSLSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails: the MQTT library would leave it to the garbage collector.
+
+    With TLS 1.3 the broker looks at our certificate after our handshake is over: what it says of it comes
+    when we read, where the library would swallow it.
+
+    Attributes:
+        complaint: Why the other side gave up encryption; None while it has not.
+    """
+
+    complaint: ssl.SSLError | None = None
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read, and remember why that failed."""
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self.complaint = error
+            raise
 
     def do_handshake(self, block: bool = False) -> None:
+        """Shake hands, or close."""
         try:
             super().do_handshake(block)
         except BaseException:
@@ -138,7 +160,7 @@ def tls_context(tls: TlsSection, where: str = "mqtt") -> ssl.SSLContext:
             f"The certificate or key files for the broker cannot be used: {found}.",
             hint=f"ca_file, cert_file and key_file of {where}.tls must be PEM files, the last two a pair.",
         ) from error
-    context.sslsocket_class = _TidySSLSocket
+    context.sslsocket_class = TidySSLSocket
     if tls.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -153,7 +175,8 @@ class Backoff:
     Args:
         min_s: First wait, in seconds.
         max_s: Longest wait, in seconds.
-        lasting_s: A connection of at least so many seconds counts as good.
+        lasting_s: A connection of at least so many seconds counts as good; None: ten, and longer than the
+            longest wait. Of two clients with one id each has a connection for as long as the other one waits.
 
     Attributes:
         broken_soon: How many connections in a row worked and did not last.
@@ -163,11 +186,12 @@ class Backoff:
         self,
         min_s: float,
         max_s: float,
-        lasting_s: float = 10.0,
+        lasting_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._min_s, self._max_s, self._lasting_s = min_s, max_s, lasting_s
+        self._min_s, self._max_s = min_s, max_s
+        self._lasting_s = max(LASTING_S, LASTING_WAITS * max_s) if lasting_s is None else lasting_s
         self._clock, self._jitter = clock, jitter
         self._next_s = min_s
         self._since_s: float | None = None
@@ -177,6 +201,11 @@ class Backoff:
         """A connection has begun."""
         self._since_s = self._clock()
 
+    @property
+    def lasts(self) -> bool:
+        """Whether there is a connection that counts as good by now."""
+        return self._since_s is not None and self._clock() - self._since_s >= self._lasting_s
+
     def wait_s(self) -> float:
         """Return how long to wait before the next attempt, in seconds: half to all of the current step.
 
@@ -185,7 +214,7 @@ class Backoff:
         """
         if self._since_s is not None:
             self.broken_soon += 1
-            if self._clock() - self._since_s >= self._lasting_s:
+            if self.lasts:
                 self._next_s, self.broken_soon = self._min_s, 0
         self._since_s = None
         step_s = min(self._next_s, self._max_s)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from edge_app.errors import StageFailedError
 from edge_app.publish.broker import Backoff, BrokerOptions, tls_context
 from edge_app.publish.mqtt import MqttSession, Waker
-from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, of_section
+from edge_app.publish.refusal import Cause, EndKind, RepeatFilter, SessionEnd, of_section
 from edge_app.publish.traffic import Traffic
+from edge_app.publish.troubles import BrokerTroubles
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class BrokerConnection:
         traffic: What goes over it.
         on_failure: Called once if the thread dies, which only a fault of the traffic or of this code can
             cause; never for anything that a broker or a network does.
+        on_trouble: Called from the thread when something is wrong with a broker that is there (another client
+            has our id, it refuses topics), in words, and with None when nothing is any more.
 
     Raises:
         ConfigError: If certificate files cannot be used.
@@ -71,6 +74,7 @@ class BrokerConnection:
         options: BrokerOptions,
         traffic: Traffic,
         on_failure: Callable[[BaseException], None] | None = None,
+        on_trouble: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         if options.address.encrypted:
             tls_context(options.tls, options.where)  # wrong files must be known now, not at the first attempt
@@ -78,6 +82,7 @@ class BrokerConnection:
         self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
         self._choice = VersionChoice(options.protocol)
         self._repeats = RepeatFilter()
+        self._troubles = BrokerTroubles(on_trouble)
         self._waker = Waker()
         self._stopping = threading.Event()
         self._leave_at_s = 0.0
@@ -146,7 +151,13 @@ class BrokerConnection:
         """Run one connection from its beginning to its end."""
         try:
             session = MqttSession(
-                self._options, self._choice.version, self._traffic, self._waker, self._leaving, self._repeats
+                self._options,
+                self._choice.version,
+                self._traffic,
+                self._waker,
+                self._leaving,
+                self._repeats,
+                self._troubles,
             )
             return session.run(self._begin)
         except StageFailedError:
@@ -155,7 +166,7 @@ class BrokerConnection:
             # The library stumbled over what the broker sent; a new connection starts clean.
             if self._repeats.allows(f"fault {type(error).__name__}"):
                 logger.exception("the MQTT library failed")
-            return SessionEnd(EndKind.LOST, f"the MQTT library failed ({type(error).__name__})")
+            return SessionEnd(EndKind.LOST, f"the MQTT library failed ({type(error).__name__})", Cause.LOST)
         finally:
             self.connected = False
             self._traffic.disconnected()
@@ -169,16 +180,23 @@ class BrokerConnection:
         self._traffic.connected()
 
     def _leaving(self) -> bool:
+        if self._backoff.lasts:  # asked often, so this is the place to notice it
+            self._troubles.lasts()
         if not self._stopping.is_set():
             return False
         return not self.connected or self._traffic.drained() or time.monotonic() >= self._leave_at_s
 
     def _report(self, end: SessionEnd, changed: bool) -> None:
-        self.problem = words = of_section(end.words + self._suspicion(end), self._options.where)
+        suspicion = self._suspicion(end)
+        self.problem = words = of_section(end.words + suspicion, self._options.where)
+        taken = suspicion or end.cause is Cause.CLIENT_ID_IN_USE
+        name = (Cause.CLIENT_ID_IN_USE if taken else end.cause).value + ("?" if suspicion else "")
+        if taken:
+            self._troubles.breaks(words)
         if changed:
             logger.warning("%s; trying MQTT %s", words, self._choice.version)
         elif self._repeats.allows(words):
-            logger.warning("no broker, trying again for ever: %s", words)
+            logger.warning("no broker, trying again for ever: %s [%s]", words, name)
 
     def _suspicion(self, end: SessionEnd) -> str:
         told = "client id" in end.words

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -24,9 +25,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_app.errors import StageFailedError
-from edge_app.publish.broker import BrokerOptions, tls_context
+from edge_app.publish.broker import BrokerOptions, TidySSLSocket, tls_context
+from edge_app.publish.echo import EchoCheck
 from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, lost, refused, unreachable
 from edge_app.publish.traffic import Message, Received, Traffic
+from edge_app.publish.troubles import BrokerTroubles
 from edge_app.publish.websocket import WebSocket
 
 CONNECT_TIMEOUT_S = 5.0
@@ -98,6 +101,7 @@ class MqttSession:
         waker: Ends the waiting, so that the traffic is asked for messages.
         leaving: Asked often; once it says True, the connection is ended by a DISCONNECT.
         repeats: Which complaints to log.
+        troubles: Told which topics the broker refuses.
     """
 
     def __init__(
@@ -108,11 +112,15 @@ class MqttSession:
         waker: Waker,
         leaving: Callable[[], bool],
         repeats: RepeatFilter,
+        troubles: BrokerTroubles,
     ) -> None:
         self._options, self._version, self._traffic = options, version, traffic
-        self._waker, self._leaving, self._repeats = waker, leaving, repeats
+        self._waker, self._leaving, self._repeats, self._troubles = waker, leaving, repeats, troubles
+        # MQTT 5 says what is refused.
+        self._echo = EchoCheck(traffic.echo_topic if version != "5" else None)
         self._connected = False
         self._end: SessionEnd | None = None
+        self._complaint: ssl.SSLError | None = None
         self._awaiting: dict[int, Message] = {}
         self._receive_maximum = MOST_UNCONFIRMED
         self._most_bytes: int | None = None
@@ -135,6 +143,8 @@ class MqttSession:
             self._end = self._end or unreachable(error, address, CONNECT_TIMEOUT_S)
         finally:
             self._close()
+        if self._complaint is not None and not self._connected:
+            return unreachable(self._complaint, address, CONNECT_TIMEOUT_S)
         if self._end is None and self._connected:
             return lost(0, from_broker=False)
         return self._end or SessionEnd(EndKind.CLOSED_EARLY, f"{address} hung up without an answer")
@@ -199,6 +209,7 @@ class MqttSession:
             if self._connected and silent_s > PATIENCE * self._options.keepalive_s:
                 self._end = SessionEnd(EndKind.LOST, f"the broker has been silent for {silent_s:.0f} s")
                 return
+            self._echo.look(self._repeats)
             more = self._write_messages()
             if client.socket() is None:
                 return
@@ -217,6 +228,7 @@ class MqttSession:
         if inside or sock_events & ~select.POLLOUT:
             self._heard_at_s = time.monotonic()
             client.loop_read()
+            self._complaint = sock.complaint if isinstance(sock, TidySSLSocket) else None
         if sock_events & select.POLLOUT:
             client.loop_write()
         client.loop_misc()
@@ -258,9 +270,10 @@ class MqttSession:
             self._traffic.too_large(message, why)
 
     def _subscribe(self) -> None:
-        if self._traffic.subscriptions:
+        filters = (*self._traffic.subscriptions, *self._echo.subscriptions)
+        if filters:
             qos = self._traffic.subscription_qos
-            self._client.subscribe([(topic_filter, qos) for topic_filter in self._traffic.subscriptions])
+            self._client.subscribe([(topic_filter, qos) for topic_filter in filters])
 
     def _say_goodbye(self) -> None:
         """Write DISCONNECT; with it the broker forgets our will."""
@@ -318,15 +331,20 @@ class MqttSession:
         if not reason.is_failure:
             with _fault_of_the_traffic():
                 self._traffic.confirmed(message)
+                self._troubles.takes(message.topic)
+            self._echo.confirmed(message.topic)
             return
         words = reason.getName().lower()
         if self._repeats.allows(f"{message.topic} {reason.value}"):
             logger.error("the broker refuses topic %s: %s", message.topic, words)
         with _fault_of_the_traffic():
-            self._traffic.refused(message, words)
+            if not self._traffic.refused(message, words):
+                self._troubles.denies(message.topic, words)
 
     def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         try:
+            if self._echo.takes(message.topic):
+                return
             self._traffic.received(
                 Received(message.topic, bytes(message.payload), message.retain, time.time_ns())
             )

@@ -43,6 +43,7 @@ class MqttPublisher(Traffic):
         encoder: How it is said; None: our own contract, as the section wants it.
         name: Of one sink among several; None: the main broker, of the section `mqtt`.
         outbox_trouble: Called when the outbox begins to fail, in words, and with None when it works again.
+        broker_trouble: Called when a broker that is there makes trouble, in words; see `BrokerConnection`.
 
     Raises:
         ConfigError: If the broker's URI or certificate files cannot be used, or the outbox has no place.
@@ -62,6 +63,7 @@ class MqttPublisher(Traffic):
         encoder: Encoder | None = None,
         name: str | None = None,
         outbox_trouble: Callable[[str | None], None] = lambda _: None,
+        broker_trouble: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         self._section, self._observed = section, observed
         self.boot = boot or uuid.uuid4().hex
@@ -86,7 +88,9 @@ class MqttPublisher(Traffic):
         )
         self._on_failure = on_failure
         self._failure: str | None = None
-        self._connection = BrokerConnection(options, self, self._failed)
+        self._connection = BrokerConnection(options, self, self._failed, broker_trouble)
+        will = self._encoder.will()
+        self.echo_topic = None if will is None else will.topic
         self._outbox: Outbox | None = None
         if section.delivery.detections == "durable":
             # No name holds an @: two sinks, or nodes, never share a file.
@@ -242,12 +246,13 @@ class MqttPublisher(Traffic):
         else:
             self._states.confirmed(message)
 
-    def refused(self, message: Message, reason: str) -> None:
+    def refused(self, message: Message, reason: str) -> bool:
         """The broker does not take it: states go on, what is kept on disk is tried again later."""
         if self._outbox is not None and isinstance(message, StoredMessage):
             self._outbox.refused(message, reason)
-        else:
-            self._states.confirmed(message)
+            return True
+        self._states.confirmed(message)
+        return False
 
     def too_large(self, message: Message, reason: str) -> None:
         """The broker does not take it: states go on, detections are counted, what is kept is set aside."""

@@ -45,6 +45,8 @@ class Traffic:
     subscriptions: tuple[str, ...] = ()
     """Topic filters, asked for after each connect."""
     subscription_qos: int = 0
+    echo_topic: str | None = None
+    """A retained topic of ours that is read back with MQTT 3.1.1, which does not say what it refuses."""
 
     def will(self) -> Message | None:
         """Return what the broker shall publish when the connection breaks."""
@@ -67,8 +69,12 @@ class Traffic:
     def confirmed(self, message: Message) -> None:
         """The broker has taken responsibility for a QoS 1 message."""
 
-    def refused(self, message: Message, reason: str) -> None:
-        """The broker has answered a QoS 1 message with a refusal; `reason` says which."""
+    def refused(self, message: Message, reason: str) -> bool:  # noqa: ARG002 - as above
+        """The broker has answered a QoS 1 message with a refusal; `reason` says which.
+
+        Return whether the owner tells people by itself.
+        """
+        return False
 
     def too_large(self, message: Message, reason: str) -> None:
         """A message has more bytes than the broker takes: it was not sent; `reason` has the figures."""

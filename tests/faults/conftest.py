@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import Mosquitto
+from tests.e2e.conftest import start  # noqa: F401 - a fixture
 from tests.faults.proxy import Proxy
 from tests.faults.subscriber import DurableSubscriber
 

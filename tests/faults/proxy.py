@@ -16,6 +16,10 @@ CHUNK_BYTES = 4096
 class Proxy:
     """Listens at `port` and passes everything on to `target_port` of this machine.
 
+    Args:
+        target_port: See below.
+        encrypted: Whether it is TLS that passes, in which no packets can be told apart.
+
     Attributes:
         away: Whether new connections are closed at once, as if there were no broker.
         delay_s: Each way.
@@ -24,10 +28,13 @@ class Proxy:
         swallow_down: Whether what the broker sends vanishes.
         lose_pubacks: Whether the broker's PUBACKs vanish.
         connections: How many were made so far.
+        attempts_s: `time.monotonic()` of each attempt to make one.
+        target_port: Where new connections go.
     """
 
-    def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+    def __init__(self, target_port: int, *, encrypted: bool = False) -> None:
+        self._encrypted = encrypted
+        self.target_port = target_port
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -37,6 +44,7 @@ class Proxy:
         self.away = False
         self.swallow_up = self.swallow_down = self.lose_pubacks = False
         self.connections = 0
+        self.attempts_s: list[float] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -62,11 +70,12 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._server.accept()
+                self.attempts_s.append(time.monotonic())
                 if self.away:
                     client.close()
                     continue
                 try:
-                    broker = socket.create_connection(("127.0.0.1", self._target_port), 5)
+                    broker = socket.create_connection(("127.0.0.1", self.target_port), 5)
                 except OSError:
                     client.close()
                     continue
@@ -90,7 +99,7 @@ class Proxy:
             while data := source.recv(CHUNK_BYTES):
                 if self.swallow_up if up else self.swallow_down:
                     continue
-                if not up:
+                if not up and not self._encrypted:
                     data = packets.without_pubacks(data) if self.lose_pubacks else packets.follow(data)
                 if data:
                     waiting.put((time.monotonic() + self.delay_s, data))

@@ -105,6 +105,11 @@ class Recorder(Traffic):
         with self._lock:
             return [(message.topic, payload) for message, payload in self._messages]
 
+    def raw(self) -> list[tuple[str, bytes]]:
+        """Return topic and bytes of every message so far."""
+        with self._lock:
+            return [(message.topic, message.payload) for message, _ in self._messages]
+
     def states(self, topic: str = f"{BASE}/status") -> list[str]:
         """Return the states told on `topic` so far."""
         return [payload["state"] for payload in self.on(topic)]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +20,8 @@ from edge_app.publish.connection import BrokerConnection, VersionChoice
 from edge_app.publish.refusal import EndKind, SessionEnd, lost
 from edge_app.publish.traffic import Message, Received, Traffic
 from tests.brokers import Amqtt, Mosquitto, free_port, needs_amqtt, needs_mosquitto, until
+from tests.certificates import Authority, needs_openssl
 from tests.publish.parts import BASE, Neighbours, Parts, detections
-
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 
 @contextmanager
@@ -185,21 +182,7 @@ class TestWords:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    folder.chmod(0o755)
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    authority = ("-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority")
-    # Python 3.13 wants authorities to say what their key is for.
-    use = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-days", "2", *authority, *use)
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "csr", "-subj", "/CN=x")
-    (folder / "extensions").write_text("subjectAltName=DNS:localhost")
-    signed_by = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "extensions")
-    openssl("x509", "-req", "-in", "csr", "-days", "2", "-out", "server.pem", *signed_by)
-    return folder
+    return Authority(tmp_path_factory.mktemp("tls")).sign("server")
 
 
 @needs_openssl
