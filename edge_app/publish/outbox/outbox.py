@@ -90,7 +90,7 @@ class Outbox:
         synced: Whether what was committed survives the loss of power, not only the death of the process.
         drops: Told of every message that goes no further.
         wake: Called when there is something to send.
-        changed: Called when `problem` changes, with it.
+        changed: Called when what is to be told changes: `problem`, or that a damaged file was set aside.
         clock_s: See `OutboxStore`.
         unix_s: See `OutboxStore`.
 
@@ -131,6 +131,9 @@ class Outbox:
         self._disk_problem: str | None = None
         self._refused: tuple[int, str] | None = None
         """Position and words of what the broker did not take."""
+        self._set_aside_words: str | None = None
+        """That a damaged file was set aside: told on until the end, for somebody has to look after it."""
+        self._told: str | None = None
         self._telling = threading.Lock()
         self._stopping = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
@@ -474,6 +477,7 @@ class Outbox:
             if part.exists():
                 part.rename(kept.with_name(kept.name + suffix))
         logger.error("the outbox %s cannot be used and was set aside as %s: %s", self._path, kept.name, why)
+        self._set_aside_words = f"outbox {self._path}: a damaged file was set aside as {kept.name}"
 
     def _fail(self, error: Exception) -> None:
         """Say what is wrong; a damaged file is opened again, which sets it aside."""
@@ -501,14 +505,16 @@ class Outbox:
         with self._telling:
             with self._lock:
                 words = self._disk_problem or (None if self._refused is None else self._refused[1])
-            if words == self.problem:
-                return
-            self.problem = words
-            if words is None:
-                logger.info("the outbox works again")
-            else:
-                logger.error("%s", words)
-            self._changed(words)
+            if words != self.problem:
+                self.problem = words
+                if words is None:
+                    logger.info("the outbox works again")
+                else:
+                    logger.error("%s", words)
+            told = words or self._set_aside_words
+            if told != self._told:
+                self._told = told
+                self._changed(told)
 
     def _count(self, dropped: Counter[str], reason: DropReason) -> None:
         for camera_id, count in dropped.items():
