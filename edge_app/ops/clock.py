@@ -8,10 +8,12 @@ import time
 TIME_ERROR = 5
 """adjtimex(2): the clock is not synchronised (STA_UNSYNC or a clock fault)."""
 CACHE_S = 5.0
+STEP_NS = 100_000_000
+"""A clock that moves by so much against one that nobody sets was stepped."""
 
 
 class ClockSync:
-    """Says whether the system clock is synchronised; asks the kernel at most every few seconds.
+    """Says whether the system clock is synchronised; asks the kernel every few seconds, and after a step.
 
     Args:
         cache_s: How long an answer is kept, in seconds.
@@ -20,14 +22,21 @@ class ClockSync:
     def __init__(self, cache_s: float = CACHE_S) -> None:
         self._cache_ns = int(cache_s * 1e9)
         self._asked_ns: int | None = None
+        self._ahead_ns = 0
+        """Of the clock on the wall against the one that nobody sets."""
         self._synced = False
 
     def synced(self) -> bool:
         """Return True if the kernel counts the clock as synchronised; False also where that is unknown."""
         now_ns = time.monotonic_ns()
-        if self._asked_ns is None or now_ns - self._asked_ns >= self._cache_ns:
+        ahead_ns = time.time_ns() - now_ns
+        if (
+            self._asked_ns is None
+            or now_ns - self._asked_ns >= self._cache_ns
+            or abs(ahead_ns - self._ahead_ns) > STEP_NS
+        ):
             self._synced = kernel_clock_synced()
-            self._asked_ns = now_ns
+            self._asked_ns, self._ahead_ns = now_ns, ahead_ns
         return self._synced
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from edge_app.ops import clock
@@ -37,3 +39,13 @@ def test_the_answer_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None
     patient, impatient = ClockSync(cache_s=3600), ClockSync(cache_s=0)
     assert [patient.synced(), patient.synced()] == [True, True]
     assert impatient.synced() is False
+
+
+def test_after_a_step_the_kernel_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr(clock, "kernel_clock_synced", lambda: next(answers))
+    watched = ClockSync(cache_s=3600)
+    assert watched.synced() is True
+    real_ns = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() - 86_400 * 10**9)
+    assert [watched.synced(), watched.synced()] == [False, False]
