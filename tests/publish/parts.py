@@ -39,11 +39,12 @@ def detections(frame_id: int = 0, count: int = 2, camera_id: str = "gate") -> De
 
 
 def strict(document: Any) -> Any:
-    """Return a schema that, unlike ours for subscribers, refuses fields that it does not name."""
+    """Return a schema that, unlike ours for subscribers, wants every field that it names, and no other."""
     if isinstance(document, dict):
         stricter = {key: strict(value) for key, value in document.items()}
         if "properties" in document:
             stricter.setdefault("additionalProperties", False)
+            stricter["required"] = list(document["properties"])
         return stricter
     return [strict(item) for item in document] if isinstance(document, list) else document
 
