@@ -49,6 +49,8 @@ class CameraState(str, Enum):
     STREAMING = "streaming"
     STALLED = "stalled"
     LOST = "lost"
+    DISABLED = "disabled"
+    """A command said so; another one enables it."""
     ENDED = "ended"
     """No more frames will come: a file or folder delivered its last one, or the daemon was stopped."""
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from edge_app import __version__
 from edge_app.app.build_watch import BuildWatch
+from edge_app.app.commands import register_commands
 from edge_app.app.decoders import find_decoders
 from edge_app.app.detector import Detector, open_detector
 from edge_app.app.sinks import SinkBuilder
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera
+from edge_app.capture.snapshot import SnapshotTap
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import CameraSection
 from edge_app.config.per_model import cameras_by_model, config_of_model
@@ -39,6 +41,7 @@ from edge_app.pipeline.router import FrameRouter
 from edge_app.pipeline.stage import unless_stopped
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Model, Street
+from edge_app.publish.commands.registry import CommandRegistry
 from edge_app.publish.payloads import CameraHealth, HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
 from edge_app.publish.sinks import SinkGroup
@@ -90,6 +93,7 @@ class Application:
         self._publisher_error: BaseException | None = None
         enabled = {name: camera for name, camera in config.cameras.items() if camera.enabled}
         self._statistics = Statistics(enabled)
+        commands = CommandRegistry()
         self._publisher = MqttPublisher(
             config.mqtt,
             node=self._node,
@@ -99,6 +103,7 @@ class Application:
             password=_secret(config.mqtt, "mqtt", secrets),
             outbox_trouble=lambda words: self._watch.trouble("outbox", words),
             broker_trouble=lambda words: self._watch.trouble("broker", words),
+            commands=commands,
         )
         self._sinks = SinkGroup(self._publisher, self._further_sinks(), self._sink_trouble)
         self._watch = NodeWatch(enabled, self._sinks, self._sinks.set_node_state)
@@ -112,7 +117,10 @@ class Application:
         self._live = {camera.camera_id: camera.live for camera in cameras}
         self._lanes = {model: self._lanes_of(model, names) for model, names in chosen.items()}
         router = FrameRouter({name: self._lanes[section.model] for name, section in enabled.items()})
-        self._cameras = CameraGroup(cameras, router, self._watch)
+        tap = SnapshotTap(router)
+        sink = tap if config.mqtt.commands.enabled else router
+        self._cameras = CameraGroup(cameras, sink, self._watch)
+        register_commands(commands, self._cameras, tap, config.mqtt.commands)
         self._report = ServiceReport(self._service_state, lambda: self._publisher.alive)
 
     def run(self, stop: threading.Event) -> None:

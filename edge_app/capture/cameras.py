@@ -2,7 +2,7 @@
 
     connecting ──▶ streaming ──▶ stalled ──▶ streaming | lost
         │              └───────▶ lost ─────▶ streaming
-        └──▶ lost              (ended: a finite source is through)
+        └──▶ lost              (ended: a finite source is through; disabled ──▶ connecting, by command)
 
 A lost camera stays lost, with the newest reason, until its next picture; so does a stalled one until it
 can no longer be opened. Each attempt in between shows in the log at debug level.
@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from edge_app.capture.attempt import Attempt, Camera, End
 from edge_app.capture.backoff import Backoff
+from edge_app.errors import EndOfStream
 from edge_app.interfaces import CameraObserver, FrameSink
 from edge_app.messages import CameraState, CameraStatus
 
@@ -84,6 +85,19 @@ class CameraGroup:
             if not watch.join(deadline_s):
                 logger.warning("camera %s: its reader hangs and is left behind", watch.status.camera_id)
 
+    def switch(self, camera_id: str, *, enabled: bool) -> None:
+        """Let go of a camera, or connect to it again; its status tells when that is done. Any thread.
+
+        Raises:
+            KeyError: There is no such camera.
+            EndOfStream: It has delivered all that it has.
+        """
+        watch = {watch.status.camera_id: watch for watch in self._watches}[camera_id]
+        if watch.through:
+            raise EndOfStream
+        watch.enabled = enabled
+        self._wake.set()
+
     def statuses(self) -> Mapping[str, CameraStatus]:
         """Return how each camera does, by its id."""
         return {watch.status.camera_id: watch.status for watch in self._watches}
@@ -121,7 +135,9 @@ class _Watch:
         self._frame_ids = itertools.count()
         self._attempt: Attempt | None = None
         self._lingering: list[Attempt] = []
-        self._through = False
+        self.through = False
+        self.enabled = True
+        """Set by any thread; the supervisor does what it says."""
         self._connections = 0
         self._streaming_since_s: float | None = None
         self._retry_at_s = 0.0
@@ -137,8 +153,10 @@ class _Watch:
     def step(self, now_s: float) -> float:
         """Do what is due, and return when something will be due next (monotonic seconds)."""
         try:
-            if self._through:
+            if self.through:
                 return float("inf")
+            if not self.enabled:
+                return self._rest(now_s)
             if self._attempt is None:
                 return self._connect(now_s)
             return self._look_after(self._attempt, now_s)
@@ -181,12 +199,25 @@ class _Watch:
                 self._camera.camera_id,
                 len(self._lingering),
             )
-        if self._shown is None:
+        if self._shown is None or self._shown.state is CameraState.DISABLED:
             self._show(CameraState.CONNECTING, None)
         attempt = Attempt(self._camera, self._sink, self._frame_ids, self._changed)
         attempt.start()
         self._attempt = attempt
         return attempt.overdue_at_s
+
+    def _rest(self, now_s: float) -> float:
+        """Let go of the camera, once, and do nothing until it is enabled."""
+        if self._attempt is not None:
+            self._attempt.revoke()
+            self._lingering.append(self._attempt)
+            self._attempt = None
+            self._replace_at_s = now_s + LINGER_S
+        self._streaming_since_s = None
+        self._retry_at_s = 0.0
+        self._backoff.reset()
+        self._show(CameraState.DISABLED, "a command disabled it")
+        return float("inf")
 
     def _look_after(self, attempt: Attempt, now_s: float) -> float:
         if attempt.size is not None:
@@ -238,7 +269,7 @@ class _Watch:
         logger.debug("camera %s: tried again in %.1f s", self._camera.camera_id, wait_s)
 
     def _finish(self, end: End) -> None:
-        self._through = True
+        self.through = True
         if end is End.FINISHED:
             self._show(CameraState.ENDED, None)
             self._sink.finish(self._camera.camera_id)
@@ -250,7 +281,7 @@ class _Watch:
             return
         self._shown = status
         size = "" if status.width is None else f" {status.width}x{status.height}"
-        calm = state in (CameraState.CONNECTING, CameraState.STREAMING, CameraState.ENDED)
+        calm = state not in (CameraState.STALLED, CameraState.LOST)
         logger.log(
             logging.INFO if calm else logging.WARNING,
             "camera %s: %s%s",

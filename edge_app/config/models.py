@@ -267,6 +267,16 @@ class DeliverySection(Section):
     detections: Literal["live", "durable"] = Field("live", description="Detections of every frame")
 
 
+class CommandsSection(Section):
+    """What may be asked of the node over MQTT; let the broker's access control say by whom."""
+
+    enabled: bool = Field(False, description="Whether commands are taken")
+    max_per_minute: int = Field(60, ge=1, le=6000, description="Further commands are refused")
+    snapshot_max_kib: int = Field(
+        256, ge=16, le=8192, description="Largest JPEG of a snapshot; mind the broker's own bound"
+    )
+
+
 class HomeAssistantSection(Section):
     """Home Assistant finds the node and its cameras by itself."""
 
@@ -309,6 +319,9 @@ class MqttSection(SecretReference):
     )
     delivery: DeliverySection = Field(DeliverySection(), description="What must arrive, and what need not")
     outbox: OutboxSection = Field(OutboxSection(), description="Where waits what must arrive")
+    commands: CommandsSection = Field(
+        CommandsSection(), description="What may be asked of the node over MQTT; off unless enabled"
+    )
     home_assistant: HomeAssistantSection = Field(
         HomeAssistantSection(), description="Home Assistant finds node and cameras by itself"
     )

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_app import __version__
-from edge_app.publish.schemas import NAMES, schema
+from edge_app.publish.commands.command import COMMANDS, Command, TakeSnapshot
+from edge_app.publish.commands.desk import ANSWER_EXPIRY_S
+from edge_app.publish.schemas import NAMES, REQUESTS, schema
 from edge_app.publish.topics import Topics
 
 NODE, CAMERA, ROOT = "{node}", "{camera}", "{root}"
+EXPIRIES_S = {"detections": 5, "health": 20, "reply": ANSWER_EXPIRY_S, "snapshot": ANSWER_EXPIRY_S}
 PARAMETERS = {
     "root": {"default": "edge", "description": "`mqtt.root`"},
     "node": {"description": "`node.name`, or the host's name"},
@@ -35,6 +38,7 @@ class Channel:
         qos: As it is published; of detections the live way.
         retain: Whether the broker keeps the newest.
         expires: Whether MQTT 5 subscribers get it for a limited time only.
+        received: Whether the daemon takes it, and answers, instead of publishing it.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Channel:
     qos: int
     retain: bool
     expires: bool = False
+    received: bool = False
 
 
 class _Braces(Topics):
@@ -53,7 +58,7 @@ class _Braces(Topics):
 
 
 def channels() -> list[Channel]:
-    """Return every kind of topic that the daemon publishes to."""
+    """Return every kind of topic that the daemon publishes to, or takes commands from."""
     topics = _Braces(ROOT, NODE)
     return [
         Channel("nodeStatus", topics.status, "edge.node_status", qos=1, retain=True),
@@ -64,25 +69,39 @@ def channels() -> list[Channel]:
             "detections", topics.detections(CAMERA), "edge.detections", qos=0, retain=False, expires=True
         ),
         Channel("counts", topics.counts(CAMERA), "edge.counts", qos=1, retain=True),
+        Channel("reply", topics.reply, "edge.command_reply", qos=1, retain=False, expires=True),
+        Channel("snapshot", topics.snapshot(CAMERA), "edge.snapshot", qos=1, retain=False, expires=True),
+        *(_command(kind, topics) for kind in COMMANDS),
     ]
+
+
+def _command(kind: type[Command], topics: Topics) -> Channel:
+    name = kind.__name__[0].lower() + kind.__name__[1:]
+    schema_name = "edge.snapshot_command" if kind is TakeSnapshot else "edge.command"
+    address = topics.commands.removesuffix("#") + kind.pattern
+    return Channel(name, address, schema_name, qos=1, retain=False, received=True)
 
 
 def document() -> dict[str, Any]:
     """Return the document as plain values."""
-    known = {name.partition("/")[0]: name for name in NAMES}
+    known = {name.partition("/")[0]: name for name in (*NAMES, *REQUESTS)}
     found = channels()
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "edge-app",
             "version": __version__,
-            "description": "What the daemon publishes. docs/mqtt.md says the same for people.",
+            "description": "What the daemon publishes, and takes where mqtt.commands.enabled is true. "
+            "docs/mqtt.md says the same for people.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
         "channels": {channel.name: _channel(channel, known[channel.message]) for channel in found},
         "operations": {
-            f"publish{channel.name[0].upper()}{channel.name[1:]}": _operation(channel) for channel in found
+            f"{'take' if channel.received else 'publish'}{channel.name[0].upper()}{channel.name[1:]}": (
+                _operation(channel)
+            )
+            for channel in found
         },
     }
 
@@ -106,9 +125,17 @@ def _channel(channel: Channel, name: str) -> dict[str, Any]:
 
 
 def _operation(channel: Channel) -> dict[str, Any]:
+    if channel.received:
+        return {
+            "action": "receive",
+            "channel": {"$ref": f"#/channels/{channel.name}"},
+            "description": "Answered to the response topic (MQTT 5), otherwise to the channel `reply`.",
+            "reply": {"channel": {"$ref": "#/channels/reply"}},
+            "bindings": {"mqtt": {"qos": channel.qos, "retain": False, "bindingVersion": "0.2.0"}},
+        }
     binding: dict[str, Any] = {"qos": channel.qos, "retain": channel.retain, "bindingVersion": "0.2.0"}
     if channel.expires:
-        binding["messageExpiryInterval"] = 5 if channel.name == "detections" else 20
+        binding["messageExpiryInterval"] = EXPIRIES_S[channel.name]
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{channel.name}"},

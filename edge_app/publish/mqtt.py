@@ -23,12 +23,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_app.errors import StageFailedError
 from edge_app.publish.broker import BrokerOptions, TidySSLSocket, tls_context
 from edge_app.publish.echo import EchoCheck
 from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, lost, refused, unreachable
-from edge_app.publish.traffic import Message, Received, Traffic
+from edge_app.publish.traffic import Answer, Message, Received, Traffic
 from edge_app.publish.troubles import BrokerTroubles
 from edge_app.publish.websocket import WebSocket
 
@@ -120,6 +121,7 @@ class MqttSession:
         self._echo = EchoCheck(traffic.echo_topic if version != "5" else None)
         self._connected = False
         self._end: SessionEnd | None = None
+        self._filters: tuple[str, ...] = ()
         self._complaint: ssl.SSLError | None = None
         self._awaiting: dict[int, Message] = {}
         self._receive_maximum = MOST_UNCONFIRMED
@@ -177,6 +179,7 @@ class MqttSession:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         return client
 
     def _session_wanted(self) -> dict[str, Any]:
@@ -249,6 +252,8 @@ class MqttSession:
 
     def _publish(self, message: Message) -> None:
         properties = _packed(message.expiry_s, message.content_type) if self._version == "5" else None
+        if properties is not None and isinstance(message, Answer) and message.correlation is not None:
+            properties = _PackedProperties(message.expiry_s, message.content_type, message.correlation)
         if properties is not None and self._most_bytes is not None:
             size_bytes = packet_bytes(message, len(properties.pack()))
             if size_bytes > self._most_bytes:
@@ -271,9 +276,23 @@ class MqttSession:
 
     def _subscribe(self) -> None:
         filters = (*self._traffic.subscriptions, *self._echo.subscriptions)
-        if filters:
-            qos = self._traffic.subscription_qos
+        if not filters:
+            return
+        qos, as_published = self._traffic.subscription_qos, self._traffic.retained_as_published
+        if self._version == "5":
+            options = SubscribeOptions(qos, retainAsPublished=as_published)
+            self._client.subscribe([(topic_filter, options) for topic_filter in filters])
+        else:
             self._client.subscribe([(topic_filter, qos) for topic_filter in filters])
+        self._filters = filters
+
+    def _on_subscribe(
+        self, _client: paho.Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        for topic_filter, reason in zip(self._filters, reasons, strict=False):
+            if reason.is_failure and self._repeats.allows(f"subscribe {topic_filter} {reason.value}"):
+                words = reason.getName().lower()
+                logger.error("the broker refuses our subscription to %s: %s", topic_filter, words)
 
     def _say_goodbye(self) -> None:
         """Write DISCONNECT; with it the broker forgets our will."""
@@ -345,8 +364,16 @@ class MqttSession:
         try:
             if self._echo.takes(message.topic):
                 return
+            asked = vars(message.properties) if message.properties is not None else {}
             self._traffic.received(
-                Received(message.topic, bytes(message.payload), message.retain, time.time_ns())
+                Received(
+                    message.topic,
+                    bytes(message.payload),
+                    message.retain,
+                    time.time_ns(),
+                    asked.get("ResponseTopic"),
+                    asked.get("CorrelationData"),
+                )
             )
         except Exception as error:  # raised from here, it would end the connection
             if self._repeats.allows(f"received {type(error).__name__}"):
@@ -373,12 +400,14 @@ def _fault_of_the_traffic() -> Iterator[None]:
 class _PackedProperties(Properties):
     """What MQTT 5 says of a message beside its payload; packed once, not for each message."""
 
-    def __init__(self, expiry_s: int | None, content_type: str) -> None:
+    def __init__(self, expiry_s: int | None, content_type: str, correlation: bytes | None = None) -> None:
         super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         self.PayloadFormatIndicator = 1
         self.ContentType = content_type
         if expiry_s is not None:
             self.MessageExpiryInterval = expiry_s
+        if correlation is not None:
+            self.CorrelationData = correlation
         object.__setattr__(self, "packed", super().pack())  # type: ignore[no-untyped-call]
 
     def pack(self) -> bytes:

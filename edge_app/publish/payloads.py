@@ -101,7 +101,7 @@ def detections_payload(
     """
     info, timings = detections.info, detections.timings
     media_time_s = info.media_time_s
-    return _envelope("edge.detections/1.0", stamp) | {
+    return envelope("edge.detections/1.0", stamp) | {
         "camera": info.camera_id,
         "replayed": False,
         "frame_id": info.frame_id,
@@ -123,19 +123,19 @@ def detections_payload(
 
 def counts_payload(stamp: Stamp, camera_id: str, counts: Mapping[str, int]) -> Payload:
     """Build an `edge.counts/1.0` message."""
-    return _envelope("edge.counts/1.0", stamp) | {"camera": camera_id, "counts": dict(counts)}
+    return envelope("edge.counts/1.0", stamp) | {"camera": camera_id, "counts": dict(counts)}
 
 
 def node_status_payload(stamp: Stamp, state: NodeState, reason: str | None) -> Payload:
     """Build an `edge.node_status/1.0` message."""
-    return {**_envelope("edge.node_status/1.0", stamp), "state": state.value, "reason": reason}
+    return {**envelope("edge.node_status/1.0", stamp), "state": state.value, "reason": reason}
 
 
 def camera_status_payload(stamp: Stamp, status: CameraStatus) -> Payload:
-    """Build an `edge.camera_status/1.0` message."""
+    """Build an `edge.camera_status/1.1` message."""
     sized = status.width is not None and status.height is not None
     return {
-        **_envelope("edge.camera_status/1.0", stamp),
+        **envelope("edge.camera_status/1.1", stamp),
         "camera": status.camera_id,
         "state": status.state.value,
         "reason": status.reason,
@@ -151,7 +151,7 @@ def info_payload(stamp: Stamp, info: NodeInfo) -> Payload:
     for camera_id, model in info.models.items():
         cameras.setdefault(model, []).append(camera_id)
     return {
-        **_envelope("edge.info/1.2", stamp),
+        **envelope("edge.info/1.2", stamp),
         "version": info.version,
         "python": info.python,
         "platform": info.platform,
@@ -166,7 +166,7 @@ def info_payload(stamp: Stamp, info: NodeInfo) -> Payload:
 def health_payload(stamp: Stamp, health: HealthSnapshot) -> Payload:
     """Build an `edge.health/1.2` message."""
     return {
-        **_envelope("edge.health/1.2", stamp),
+        **envelope("edge.health/1.2", stamp),
         "uptime_s": round(health.uptime_s, 3),
         "queue_depth": health.queue_depth,
         "outbox": None if health.outbox is None else _outbox(health.outbox),
@@ -178,7 +178,8 @@ def health_payload(stamp: Stamp, health: HealthSnapshot) -> Payload:
     }
 
 
-def _envelope(schema_name: str, stamp: Stamp) -> Payload:
+def envelope(schema_name: str, stamp: Stamp) -> Payload:
+    """Return what every message says of itself."""
     return {
         "schema": schema_name,
         "node": stamp.node,

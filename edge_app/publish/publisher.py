@@ -13,6 +13,8 @@ from edge_app.errors import PublishError
 from edge_app.interfaces import DropObserver, SinkState
 from edge_app.messages import CameraStatus, Detections, DropReason, NodeInfo, NodeState
 from edge_app.publish.broker import BrokerOptions
+from edge_app.publish.commands.desk import CommandDesk
+from edge_app.publish.commands.registry import CommandRegistry
 from edge_app.publish.connection import BrokerConnection
 from edge_app.publish.drops import DropTally
 from edge_app.publish.encoders.encoder import Encoder
@@ -23,7 +25,9 @@ from edge_app.publish.outbox.make import make_outbox
 from edge_app.publish.outbox.outbox import Outbox, StoredMessage
 from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.retained import RetainedStates
-from edge_app.publish.traffic import Message, Received, Traffic
+from edge_app.publish.stamper import Stamper
+from edge_app.publish.topics import Topics
+from edge_app.publish.traffic import Answer, Message, Received, Traffic
 
 
 class MqttPublisher(Traffic):
@@ -43,6 +47,7 @@ class MqttPublisher(Traffic):
         encoder: How it is said; None: our own contract, as the section wants it.
         name: Of one sink among several; None: the main broker, of the section `mqtt`.
         outbox_trouble: Called when the outbox begins to fail, in words, and with None when it works again.
+        commands: Carries out commands, where the configuration allows them.
         broker_trouble: Called when a broker that is there makes trouble, in words; see `BrokerConnection`.
 
     Raises:
@@ -64,6 +69,7 @@ class MqttPublisher(Traffic):
         name: str | None = None,
         outbox_trouble: Callable[[str | None], None] = lambda _: None,
         broker_trouble: Callable[[str | None], None] = lambda _: None,
+        commands: CommandRegistry | None = None,
     ) -> None:
         self._section, self._observed = section, observed
         self.boot = boot or uuid.uuid4().hex
@@ -91,6 +97,17 @@ class MqttPublisher(Traffic):
         self._connection = BrokerConnection(options, self, self._failed, broker_trouble)
         will = self._encoder.will()
         self.echo_topic = None if will is None else will.topic
+        self._desk: CommandDesk | None = None
+        if commands is not None and section.commands.enabled:
+            self._desk = CommandDesk(
+                commands,
+                Topics(section.root, node),
+                Stamper(node, self.boot),
+                self._connection.wake,
+                section.commands.max_per_minute,
+            )
+            self.subscriptions += self._desk.subscriptions
+            self.retained_as_published = True
         self._outbox: Outbox | None = None
         if section.delivery.detections == "durable":
             # No name holds an @: two sinks, or nodes, never share a file.
@@ -147,6 +164,8 @@ class MqttPublisher(Traffic):
         """Begin connecting; returns at once, whether or not there is a broker."""
         if self._outbox is not None:
             self._outbox.start()
+        if self._desk is not None:
+            self._desk.start()
         self._connection.start()
 
     def stop(self, timeout_s: float = 2.0) -> bool:
@@ -159,6 +178,8 @@ class MqttPublisher(Traffic):
         self._stopping = True
         if self._node_state is not NodeState.STOPPING:
             self.set_node_state(NodeState.STOPPING)
+        if self._desk is not None:
+            self._desk.stop()
         self._connection.stop(timeout_s)
         self._lane.shut(DropReason.SHUTDOWN)
         if self._outbox is not None:
@@ -221,6 +242,8 @@ class MqttPublisher(Traffic):
         """
         if confirmable and (state := self._states.take()) is not None:
             return state
+        if confirmable and self._desk is not None and (answer := self._desk.take()) is not None:
+            return answer
         now_s = time.monotonic()
         stopping = self._stopping
         last_due = not (self._told_last_health or len(self._lane))
@@ -252,7 +275,7 @@ class MqttPublisher(Traffic):
             self._outbox.refused(message, reason)
             return True
         self._states.confirmed(message)
-        return False
+        return isinstance(message, Answer)  # whoever chose the topic must look for it
 
     def too_large(self, message: Message, reason: str) -> None:
         """The broker does not take it: states go on, detections are counted, what is kept is set aside."""
@@ -266,8 +289,9 @@ class MqttPublisher(Traffic):
             self._drops.dropped(message.camera, DropReason.TOO_LARGE)
 
     def received(self, message: Received) -> None:
-        """Somebody asks for states again."""
-        self._states.resend(self._encoder.wanted_again(message))
+        """A command, or somebody asks for states again."""
+        if self._desk is None or not self._desk.received(message):
+            self._states.resend(self._encoder.wanted_again(message))
 
     def drained(self) -> bool:
         """Whether nothing waits any more."""

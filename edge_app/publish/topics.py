@@ -20,6 +20,8 @@ class Kind(str, Enum):
     CAMERA_STATUS = "camera status"
     DETECTIONS = "detections"
     COUNTS = "counts"
+    REPLY = "reply"
+    SNAPSHOT = "snapshot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,20 @@ class Topics:
         """Retained, QoS 1: how many objects of each label one camera sees."""
         return f"{self._camera(camera_id)}/counts"
 
+    def snapshot(self, camera_id: str) -> str:
+        """QoS 1: a picture of one camera that was asked for."""
+        return f"{self._camera(camera_id)}/snapshot"
+
+    @property
+    def commands(self) -> str:
+        """The filter of all commands to this node."""
+        return f"{self._base}/cmd/#"
+
+    @property
+    def reply(self) -> str:
+        """QoS 1: what came of commands that named no response topic."""
+        return f"{self._base}/reply"
+
     @property
     def _base(self) -> str:
         return f"{self.root}/{VERSION}/{self.node}"
@@ -91,7 +107,7 @@ def everything(root: str) -> str:
 def parse(topic: str, root: str) -> Address | None:
     """Return what `topic` is about, or None if it is not one of this tree (a newer daemon may have more)."""
     match topic.split("/"):
-        case [found, version, node, ("status" | "info" | "health") as leaf] if (found, version) == (
+        case [found, version, node, ("status" | "info" | "health" | "reply") as leaf] if (found, version) == (
             root,
             VERSION,
         ):
@@ -101,6 +117,7 @@ def parse(topic: str, root: str) -> Address | None:
                 "status": Kind.CAMERA_STATUS,
                 "detections": Kind.DETECTIONS,
                 "counts": Kind.COUNTS,
+                "snapshot": Kind.SNAPSHOT,
             }.get(leaf)
             return None if kind is None else Address(node, kind, camera_id)
     return None

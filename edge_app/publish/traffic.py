@@ -25,14 +25,29 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer(Message):
+    """A message that answers another one, to a topic that its sender may have chosen."""
+
+    correlation: bytes | None = None
+    """What the sender knows its request by (MQTT 5)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
-    """One message from the broker. `retained` says that it was kept there from before we subscribed."""
+    """One message from the broker. `retained` says that it was kept there from before we subscribed.
+
+    Attributes:
+        received_at_ns: Unix time in nanoseconds of its arrival.
+        response_topic: Where its sender waits for an answer (MQTT 5).
+        correlation: What the answer is known by (MQTT 5).
+    """
 
     topic: str
     payload: bytes
     retained: bool
     received_at_ns: int
-    """Unix time in nanoseconds of its arrival."""
+    response_topic: str | None = None
+    correlation: bytes | None = None
 
 
 class Traffic:
@@ -45,6 +60,8 @@ class Traffic:
     subscriptions: tuple[str, ...] = ()
     """Topic filters, asked for after each connect."""
     subscription_qos: int = 0
+    retained_as_published: bool = False
+    """MQTT 5: whether `Received.retained` also says that a message was just published to be kept."""
     echo_topic: str | None = None
     """A retained topic of ours that is read back with MQTT 3.1.1, which does not say what it refuses."""
 

@@ -160,7 +160,7 @@ class Subscriber(Traffic):
             node = node.after_status(payload)
         elif address.kind is Kind.INFO:
             node = node.after_info(payload)
-        else:
+        elif address.kind is Kind.HEALTH:
             node = node.after_health(payload)
             for camera_id, health in payload["cameras"].items():
                 camera = self._camera(address.node, camera_id)

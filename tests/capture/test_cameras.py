@@ -28,6 +28,7 @@ CONNECTING, STREAMING, STALLED, LOST, ENDED = (
     CameraState.LOST,
     CameraState.ENDED,
 )
+DISABLED = CameraState.DISABLED
 
 
 class ActingSource:
@@ -411,3 +412,59 @@ def test_a_group_that_never_started_can_be_stopped(sink: RecordingSink, observer
     group = CameraGroup([camera("gate", ActingSource(streaming))], sink, observer)
     group.stop(0.1)
     assert group.statuses()["gate"].state is CONNECTING
+
+
+def test_a_camera_that_is_disabled_rests_until_it_is_enabled(
+    run: Run, sink: RecordingSink, observer: RecordingObserver
+) -> None:
+    sources = [ActingSource(streaming), ActingSource(streaming)]
+    group = run(camera("gate", *sources), camera("yard", ActingSource(streaming)))
+    sink.wait_frames("gate", 5)
+    group.switch("gate", enabled=False)
+    _, status = observer.wait("gate", DISABLED)
+    assert status.reason == "a command disabled it"
+    assert sources[0].closed.wait(5)
+    count = sink.count("gate")
+    sink.wait_frames("yard", 20)
+    assert sink.count("gate") == count
+    group.switch("gate", enabled=True)
+    sink.wait_frames("gate", 5)
+    assert observer.states("gate") == [CONNECTING, STREAMING, DISABLED, CONNECTING, STREAMING]
+    assert [frame.frame_id for frame in sink.frames["gate"]] == list(range(sink.count("gate")))
+
+
+def test_a_lost_camera_that_is_disabled_is_tried_no_more(run: Run, observer: RecordingObserver) -> None:
+    attempts: list[float] = []
+
+    def absent() -> None:
+        attempts.append(time.monotonic())
+        refuse()
+
+    group = run(camera("gate", ActingSource(streaming, absent)))
+    observer.wait("gate", LOST)
+    group.switch("gate", enabled=False)
+    observer.wait("gate", DISABLED)
+    before = len(attempts)
+    time.sleep(0.4)
+    assert len(attempts) <= before + 1  # one may have been on its way
+
+
+def test_an_ended_or_unknown_camera_cannot_be_switched(run: Run, sink: RecordingSink) -> None:
+    group = run(camera("film", ActingSource(script(still, EndOfStream()), live=False)))
+    sink.wait_finished("film")
+    wait_until(lambda: group._watches[0].through)
+    with pytest.raises(EndOfStream):
+        group.switch("film", enabled=False)
+    with pytest.raises(KeyError):
+        group.switch("other", enabled=False)
+
+
+def test_stopping_while_a_camera_is_disabled(
+    run: Run, sink: RecordingSink, observer: RecordingObserver
+) -> None:
+    group = run(camera("gate", ActingSource(streaming)))
+    sink.wait_frames("gate", 5)
+    group.switch("gate", enabled=False)
+    observer.wait("gate", DISABLED)
+    group.stop(2.0)
+    assert not group._supervisor.is_alive()

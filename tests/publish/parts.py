@@ -76,7 +76,7 @@ class Neighbours:
 
 
 class Recorder(Traffic):
-    """Subscribes to everything and keeps it, checked against its schema on the way."""
+    """Subscribes to everything but commands and keeps it, checked against its schema on the way."""
 
     subscriptions = ("#",)
 
@@ -87,6 +87,8 @@ class Recorder(Traffic):
         self.connection = BrokerConnection(options, self)
 
     def received(self, message: Received) -> None:
+        if message.topic.startswith(f"{BASE}/cmd/"):
+            return
         payload = json.loads(message.payload)
         try:
             if not message.topic.startswith("homeassistant/"):

@@ -1,4 +1,4 @@
-"""The JSON Schemas (2020-12) of every message that is published."""
+"""The JSON Schemas (2020-12) of every message that is published, and of the commands that are taken."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ NAMES = (
     "edge.node_status/1.0",
     "edge.info/1.2",
     "edge.health/1.2",
-    "edge.camera_status/1.0",
+    "edge.camera_status/1.1",
     "edge.detections/1.0",
     "edge.counts/1.0",
+    "edge.command_reply/1.0",
+    "edge.snapshot/1.0",
 )
+REQUESTS = ("edge.command/1.0", "edge.snapshot_command/1.0")
+"""Of what is received."""
 
 
 @cache
@@ -27,7 +31,7 @@ def schema(name: str) -> dict[str, Any]:
     Raises:
         KeyError: If there is no such schema.
     """
-    if name not in NAMES:
+    if name not in (*NAMES, *REQUESTS):
         raise KeyError(f"no schema {name!r}; there are {', '.join(NAMES)}")
     text = resources.files(__package__).joinpath(f"{name.replace('/', '-')}.json").read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)

@@ -1,0 +1,1 @@
+"""Commands that a node takes from its broker: off unless `mqtt.commands.enabled`."""

@@ -1,0 +1,200 @@
+"""Takes commands from the connection, has them carried out on a thread of its own, and answers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_app.publish.commands.command import (
+    MAX_PAYLOAD_BYTES,
+    Command,
+    CommandRefusedError,
+    Refusal,
+    parse_command,
+    request_id_of,
+)
+from edge_app.publish.commands.messages import reply_payload, snapshot_payload
+from edge_app.publish.commands.rate import RateLimit
+from edge_app.publish.commands.registry import CommandRegistry, Snapshot
+from edge_app.publish.payloads import Stamp, encode
+from edge_app.publish.refusal import RepeatFilter
+from edge_app.publish.stamper import Stamper
+from edge_app.publish.topics import Topics
+from edge_app.publish.traffic import Answer, Received
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 8
+"""Commands that wait for the one that is being carried out."""
+MOST_ANSWERS = 32
+"""Answers that wait for the connection; the oldest goes."""
+ANSWER_EXPIRY_S = 60
+MAX_RESPONSE_TOPIC_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A message that may be a command. `levels` are those of its topic below `cmd`."""
+
+    levels: tuple[str, ...]
+    payload: bytes
+    reply_topic: str
+    correlation: bytes | None
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.levels)
+
+
+class CommandDesk:
+    """The commands of one node.
+
+    `received` and `take` are called by the connection's thread, and return at once.
+
+    Args:
+        registry: Who carries them out.
+        topics: Of the node.
+        stamper: Numbers the answers.
+        wake: Called when there is an answer to send.
+        max_per_minute: Most commands that are taken; of those beyond it one a second gets a reply.
+    """
+
+    def __init__(
+        self,
+        registry: CommandRegistry,
+        topics: Topics,
+        stamper: Stamper,
+        wake: Callable[[], None],
+        max_per_minute: int,
+    ) -> None:
+        self._registry, self._topics, self._stamper, self._wake = registry, topics, stamper, wake
+        self._rate, self._rate_replies = RateLimit(max_per_minute), RateLimit(60)
+        self._max_per_minute = max_per_minute
+        self._repeats, self._warning = RepeatFilter(), threading.Lock()
+        self._waiting: queue.Queue[_Request | None] = queue.Queue(MOST_WAITING)
+        self._answers: deque[Answer] = deque(maxlen=MOST_ANSWERS)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._carry_out_all, name="commands", daemon=True)
+        self.subscriptions = (topics.commands,)
+        self._prefix = topics.commands.removesuffix("#")
+
+    def start(self) -> None:
+        """Begin to carry out what comes."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Carry out nothing more; one that is being carried out ends by itself."""
+        self._stopping = True
+        with contextlib.suppress(queue.Full):  # then there is something to wake up for already
+            self._waiting.put_nowait(None)
+
+    def received(self, message: Received) -> bool:
+        """Take a message, if its topic is one of commands; return whether it is."""
+        if not message.topic.startswith(self._prefix):
+            return False
+        if message.retained:
+            # It would be carried out again after each reconnect, long after anybody meant it.
+            self._warn("a retained command was ignored: %.256s; publish it without retain", message.topic)
+            return True
+        request = self._request(message)
+        try:
+            self._accept(request)
+        except CommandRefusedError as refused:
+            self._refuse(request, refused)
+        return True
+
+    def take(self) -> Answer | None:
+        """Return the next answer to send, or None."""
+        return self._answers.popleft() if self._answers else None
+
+    def _request(self, message: Received) -> _Request:
+        levels = tuple(message.topic[len(self._prefix) :].split("/"))
+        wanted = message.response_topic
+        if wanted is not None and not self._may_answer_to(wanted):
+            self._warn("a command's response topic is not used: %.256r", wanted)
+            wanted = None
+        return _Request(levels, message.payload, wanted or self._topics.reply, message.correlation)
+
+    def _may_answer_to(self, topic: str) -> bool:
+        """Whether a reply may go there: whoever may send commands must not speak for a node by it."""
+        fits = 0 < len(topic.encode()) <= MAX_RESPONSE_TOPIC_BYTES
+        if not fits or any(character in topic for character in "+#\0") or topic.startswith("$"):
+            return False
+        own_tree = f"{self._topics.root}/"
+        return not topic.startswith(own_tree) or topic.startswith(f"{self._topics.reply}/")
+
+    def _accept(self, request: _Request) -> None:
+        if not self._rate.allows():
+            words = f"more than {self._max_per_minute} commands in a minute (mqtt.commands.max_per_minute)"
+            self._warn("commands are refused: %s", words)
+            if not self._rate_replies.allows():
+                return
+            raise CommandRefusedError(Refusal.RATE_LIMITED, words)
+        if len(request.payload) > MAX_PAYLOAD_BYTES:
+            words = f"the payload has {len(request.payload)} bytes, at most {MAX_PAYLOAD_BYTES} are read"
+            raise CommandRefusedError(Refusal.TOO_LARGE, words)
+        try:
+            self._waiting.put_nowait(request)
+        except queue.Full:
+            words = f"{MOST_WAITING} commands wait already; try again later"
+            raise CommandRefusedError(Refusal.BUSY, words) from None
+
+    # What follows runs on the desk's own thread, but for `_refuse` and what it calls.
+
+    def _carry_out_all(self) -> None:
+        while (request := self._waiting.get()) is not None and not self._stopping:
+            self._try(request)
+
+    def _try(self, request: _Request) -> None:
+        try:
+            self._carry_out(request, parse_command(request.levels, request.payload))
+        except CommandRefusedError as refused:
+            self._refuse(request, refused)
+        except Exception as error:  # a handler's fault costs its command only
+            logger.exception("the command %.200r failed", request.name)
+            words = f"it failed ({type(error).__name__}); the log of the node says more"
+            self._refuse(request, CommandRefusedError(Refusal.FAILED, words))
+
+    def _carry_out(self, request: _Request, command: Command) -> None:
+        outcome = self._registry.carry_out(command)
+        logger.info("command %s: %s", request.name, outcome.words)
+        snapshot_id = None
+        if outcome.snapshot is not None:
+            snapshot_id = self._publish(outcome.snapshot, command.request_id)
+        stamp = self._stamp(request)
+        payload = reply_payload(
+            stamp, request.name, command.request_id, outcome.words, snapshot_id=snapshot_id
+        )
+        self._answer(request.reply_topic, encode(payload), request.correlation)
+
+    def _publish(self, snapshot: Snapshot, request_id: str | None) -> str:
+        topic = self._topics.snapshot(snapshot.info.camera_id)
+        stamp = self._stamper.next(topic)
+        self._answer(topic, encode(snapshot_payload(stamp, snapshot, request_id)), None)
+        return stamp.id
+
+    def _refuse(self, request: _Request, refused: CommandRefusedError) -> None:
+        self._warn("command %.200r refused: %.500s", request.name, refused.words)
+        stamp, request_id = self._stamp(request), request_id_of(request.payload)
+        payload = reply_payload(stamp, request.name, request_id, None, refused)
+        self._answer(request.reply_topic, encode(payload), request.correlation)
+
+    def _stamp(self, request: _Request) -> Stamp:
+        """Number the replies of the node's own reply topic; those of others' topics may go anywhere."""
+        topic = self._topics.reply
+        return self._stamper.next(topic) if request.reply_topic == topic else self._stamper.unnumbered()
+
+    def _warn(self, text: str, *values: str) -> None:
+        with self._warning:
+            new = self._repeats.allows(text % values)
+        if new:
+            logger.warning(text, *values)
+
+    def _answer(self, topic: str, payload: bytes, correlation: bytes | None) -> None:
+        self._answers.append(Answer(topic, payload, qos=1, expiry_s=ANSWER_EXPIRY_S, correlation=correlation))
+        self._wake()
