@@ -31,7 +31,7 @@ format: $(VENV)/.dev  ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(VENV)/.dev system-packages  ## The fault suite in its long form (minutes)
+soak: $(VENV)/.dev system-packages  ## The fault suite in its long form (half an hour)
 	EDGE_APP_FAULTS=long $(VENV)/bin/python -m pytest tests/faults -o log_cli=true --log-cli-level=INFO
 
 wheel: $(VENV)/.dev  ## Build the wheel and test it installed, away from this checkout
