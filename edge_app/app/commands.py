@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edge_app.app.jpeg import encode_jpeg
 from edge_app.capture.cameras import CameraGroup
-from edge_app.capture.snapshot import SnapshotTap, encode_jpeg
+from edge_app.capture.snapshot import SnapshotTap
 from edge_app.config.models import CommandsSection
 from edge_app.errors import EndOfStream
 from edge_app.publish.commands.command import (

@@ -1,27 +1,33 @@
-"""Pictures of what a camera sees now, taken where its frames pass, and as JPEG."""
+"""Pictures of what a camera sees now, taken where its frames pass."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.errors import BackendError
+from edge_app.gpu.surface import download
 from edge_app.interfaces import FrameSink
-from edge_app.messages import Frame, FrameInfo, PixelFormat
+from edge_app.messages import Frame, FrameInfo, PixelFormat, Surface, YuvColors
 
-LOWER_QUALITIES = (70, 55, 40, 25)
-"""Tried one after the other where a JPEG is too large."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shot:
-    """A copy of a frame's pixels; nobody else's memory."""
+    """A copy of a frame's pixels in host memory that is nobody else's.
+
+    `pixels` is (height, width, 3) uint8 BGR, or (height * 3 / 2, width) uint8 NV12.
+    """
 
     info: FrameInfo
     pixels: NDArray[np.uint8]
     pixel_format: PixelFormat
+    colors: YuvColors
 
 
 class _Wish:
@@ -74,33 +80,20 @@ class SnapshotTap:
             wishes = self._wishes.pop(frame.info.camera_id, [])
         if not wishes:
             return
-        shot = Shot(frame.info, frame.pixels.copy(), frame.pixel_format)
+        try:
+            shot = _copy(frame)
+        except BackendError:  # the frame itself goes on: whoever needs the GPU will notice
+            logger.exception("camera %s: no snapshot", frame.info.camera_id)
+            shot = None
         for wish in wishes:
             wish.shot = shot
             wish.came.set()
 
 
-def encode_jpeg(shot: Shot, max_edge_px: int, quality: int, max_bytes: int) -> tuple[bytes, int, int] | None:
-    """Return a shot as JPEG with its width and height; None if not even a poor one is small enough.
-
-    Args:
-        shot: The picture.
-        max_edge_px: It is made smaller until no edge is longer.
-        quality: 1 to 100; lower ones are tried where the file is too large.
-        max_bytes: Most bytes of the file.
-    """
-    import cv2
-
-    pixels: NDArray[np.uint8] = shot.pixels
-    if shot.pixel_format is PixelFormat.NV12:
-        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_YUV2BGR_NV12), np.uint8)
-    height, width = pixels.shape[:2]
-    scale = max_edge_px / max(width, height)
-    if scale < 1:
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    for tried in (quality, *(lower for lower in LOWER_QUALITIES if lower < quality)):
-        done, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, tried])
-        if done and file.size <= max_bytes:
-            return file.tobytes(), width, height
-    return None
+def _copy(frame: Frame) -> Shot:
+    """Copy a frame that is still ours. Raises BackendError if it cannot be copied from the GPU."""
+    pixels, size = frame.pixels, (frame.info.width, frame.info.height)
+    if isinstance(pixels, Surface):
+        copied = download(pixels, size, frame.pixel_format)
+        return Shot(frame.info, copied, PixelFormat.NV12, frame.colors)
+    return Shot(frame.info, pixels.copy(), frame.pixel_format, frame.colors)
