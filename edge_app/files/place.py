@@ -22,6 +22,8 @@ def why_unusable(directory: Path) -> str | None:
         if not place.is_dir():
             return f"{place} is not a directory"
         if not os.access(place, os.W_OK | os.X_OK):
+            if os.statvfs(place).f_flag & os.ST_RDONLY:
+                return f"the file system of {place} is read-only"
             return f"this user cannot write to {place}"
         return None
     return None

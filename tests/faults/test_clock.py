@@ -83,7 +83,9 @@ def test_a_clock_that_is_stepped_by_a_day(
     until(lambda: messages(judge)[-1]["clock_synced"] is True, "it is told", 10)
     assert abs(wrong_s(until_new(judge, 5)[-1])) < 5
     health = judge.on(f"{BASE}/health")[-1]
-    assert (health["outbox"]["problem"], health["cameras"]["yard"]["dropped"]) == (None, {})
+    assert health["outbox"]["problem"] is None
+    frames_only = {"superseded", "too_old"}  # a busy machine; no message is dropped
+    assert set(health["cameras"]["yard"]["dropped"]) <= frames_only
     assert daemon.stop() == 0
 
     seen = messages(judge)
