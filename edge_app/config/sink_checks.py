@@ -25,6 +25,9 @@ def check_sinks(config: AppConfig) -> Iterator[Finding]:
             path: KeyPath = ("sinks", name)
             yield from check_broker(section, path)
             yield from _check_unused(section, path)
+            if "commands" in section.model_fields_set:
+                message = "is of no use to a sink: commands are taken from the broker of mqtt alone"
+                yield Finding((*path, "commands"), message, "write it below mqtt:")
             yield from _check_others(section, path, brokers)
             if section.enabled:
                 brokers[path] = section

@@ -671,6 +671,13 @@ RULES = [
         ),
     ),
     (
+        "sinks: {a: {type: mqtt, uri: 'mqtt://h', commands: {enabled: true}}}",
+        (
+            "f:1: sinks.a.commands: is of no use to a sink: commands are taken from the broker of mqtt "
+            "alone. Hint: write it below mqtt:"
+        ),
+    ),
+    (
         "mqtt: {client_id: x}\nsinks: {a: {type: mqtt, uri: 'mqtt://localhost', root: b, client_id: x}}",
         (
             "f:2: sinks.a.client_id: is that of mqtt too, at the same broker. "
