@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edge_app.app.model import describe
 from edge_app.config.models import AppConfig
@@ -56,9 +56,17 @@ def append_nms(model: ModelProto, thresholds: Floats, iou: float, most: int) -> 
         ("det_scores", TensorProto.FLOAT, (most,)),
         ("det_classes", TensorProto.INT32, (most,)),
     ):
-        graph.output.append(helper.make_tensor_value_info(name, kind, ["batch", *shape]))
+        graph.output.append(helper.make_tensor_value_info(name, kind, [1, *shape]))
+    _fix_batch(graph)
     extended.opset_import.append(helper.make_opsetid("TRT", 1))
     return extended
+
+
+def _fix_batch(graph: GraphProto) -> None:
+    """Make the batch 1: trtutils takes memory for the shapes that the engine names, which must be numbers."""
+    for tensor in graph.input:
+        tensor.type.tensor_type.shape.dim[0].dim_value = 1
+    del graph.value_info[:]
 
 
 class Surgery:
