@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_app import __version__
 from edge_app.app.build_watch import BuildWatch
 from edge_app.app.commands import register_commands
-from edge_app.app.decoders import find_decoders
+from edge_app.app.decoders import find_decoders, runs_on_gpu
 from edge_app.app.detector import Detector, open_detector
 from edge_app.app.sinks import SinkBuilder
 from edge_app.capture.attempt import Camera
@@ -109,9 +109,17 @@ class Application:
         self._watch = NodeWatch(enabled, self._sinks, self._sinks.set_node_state)
         chosen = cameras_by_model(config)
         self._frame_memory = {model: _FrameMemory() for model in chosen}
-        decoders = {model: find_decoders(config_of_model(config, model).inference) for model in chosen}
+        inference = {model: config_of_model(config, model).inference for model in chosen}
+        decoders = {model: find_decoders(section) for model, section in inference.items()}
         cameras = [
-            _camera(name, section, secrets, self._frame_memory[section.model], decoders[section.model])
+            _camera(
+                name,
+                section,
+                secrets,
+                self._frame_memory[section.model],
+                decoders[section.model],
+                nv12=runs_on_gpu(inference[section.model]),
+            )
             for name, section in enabled.items()
         ]
         self._live = {camera.camera_id: camera.live for camera in cameras}
@@ -296,9 +304,12 @@ def _camera(
     secrets: SecretRegistry,
     memory: PixelMemory,
     decoders: VideoDecoders | None,
+    *,
+    nv12: bool,
 ) -> Camera:
     try:
-        return create_camera(name, section, _secret(section, f"cameras.{name}", secrets), memory, decoders)
+        password = _secret(section, f"cameras.{name}", secrets)
+        return create_camera(name, section, password, memory, decoders, nv12=nv12)
     except CaptureError as error:  # what this machine lacks does not come by trying again
         raise ConfigError(f"cameras.{name}: {error.message}", hint=error.hint) from error
 

@@ -14,16 +14,20 @@ from edge_app.interfaces import VideoDecoders
 logger = logging.getLogger(__name__)
 
 
+def runs_on_gpu(section: InferenceSection) -> bool:
+    """Whether the model letterboxes on a GPU, and so takes NV12 as well."""
+    try:
+        return choose_backend(section)[0] == "tensorrt"
+    except BackendError:
+        return False  # said when the model is opened
+
+
 def find_decoders(section: InferenceSection) -> VideoDecoders | None:
     """Return what decodes into the memory of the GPU that a model runs on; None where there is nothing.
 
     Why there is nothing is logged, unless no GPU is used at all.
     """
-    try:
-        name, _ = choose_backend(section)
-    except BackendError:
-        return None  # said when the model is opened
-    if name != "tensorrt":
+    if not runs_on_gpu(section):
         return None
     try:
         demux_library()

@@ -22,8 +22,11 @@ from edge_app.capture.gstreamer import available_elements, opencv_has_gstreamer,
 from edge_app.capture.images import ImageSource, leads_to_images
 from edge_app.capture.opencv import Opening, VideoSource
 from edge_app.capture.pipelines import (
+    BGR_TAILS,
+    NV12_TAILS,
     RTSP_ELEMENTS,
     V4L2_ELEMENTS,
+    Tails,
     csi_pipeline,
     custom_pipeline,
     rtsp_pipeline,
@@ -48,6 +51,8 @@ def create_camera(
     password: str | None,
     memory: PixelMemory | None = None,
     decoders: VideoDecoders | None = None,
+    *,
+    nv12: bool = False,
 ) -> Camera:
     """Return the camera that a section describes; each connection gets a source of its own.
 
@@ -57,6 +62,7 @@ def create_camera(
         password: Its password, if it has one.
         memory: What its frames are decoded into; None: ordinary memory.
         decoders: Decode into the memory of the GPU that its model runs on; None: there are none.
+        nv12: Whether its model takes NV12, so that GStreamer need not convert it.
 
     Raises:
         ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
@@ -66,7 +72,7 @@ def create_camera(
     choice = DecoderChoice(camera_id, possible_ways(camera_id, settings, decoders))
 
     def connect(way: Way) -> Source:
-        return create_source(camera_id, settings, password, pool, decoders, way)
+        return create_source(camera_id, settings, password, pool, decoders, way, nv12=nv12)
 
     source = connect(choice.way)
     logger.info("camera %s: read through %s", camera_id, source.decoder)
@@ -170,6 +176,8 @@ def create_source(
     pool: FramePool | None = None,
     decoders: VideoDecoders | None = None,
     way: Way | None = None,
+    *,
+    nv12: bool = False,
 ) -> Source:
     """Return a source, not yet open, of the camera that a section describes.
 
@@ -180,6 +188,7 @@ def create_source(
         pool: Lends the pixel buffers; None: one of its own.
         decoders: Decode into device memory; None: there are none.
         way: Which decoder to use; None: the best that brings pictures into host memory.
+        nv12: Whether GStreamer's pictures may stay in NV12.
 
     Raises:
         ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
@@ -203,7 +212,8 @@ def create_source(
         way = possible_ways(camera_id, settings, None)[0]
     if way is Way.NVDEC and decoders is not None:
         return _device_source(uri, settings, credentials, decoders)
-    return VideoSource(_opening(uri, settings, credentials, way), pool or FramePool(), settings.max_fps)
+    opening = _opening(uri, settings, credentials, way, NV12_TAILS if nv12 else BGR_TAILS)
+    return VideoSource(opening, pool or FramePool(), settings.max_fps)
 
 
 def _device_source(
@@ -227,7 +237,9 @@ def _device_source(
     return DeviceSource(address, decoders, settings.max_fps, paced=paced, loop=settings.loop)
 
 
-def _opening(uri: CameraUri, settings: CameraSection, credentials: Credentials, way: Way) -> Opening:
+def _opening(
+    uri: CameraUri, settings: CameraSection, credentials: Credentials, way: Way, tails: Tails
+) -> Opening:
     if uri.kind is CameraKind.FILE:
         return file_opening(
             uri, decoder_threads=settings.decoder_threads, paced=settings.realtime, loop=settings.loop
@@ -239,12 +251,13 @@ def _opening(uri: CameraUri, settings: CameraSection, credentials: Credentials, 
                 hint="use the system's OpenCV (python3-opencv, or JetPack's) and not opencv-python from PyPI",
             )
         elements = available_elements()
-        make = csi_pipeline if uri.kind is CameraKind.CSI else custom_pipeline
-        return pipeline_opening(
-            make(uri, elements=elements), explain=lambda: "the pipeline cannot be started"
-        )
+        if uri.kind is CameraKind.CSI:
+            pipeline = csi_pipeline(uri, elements=elements, tails=tails)
+        else:
+            pipeline = custom_pipeline(uri, elements=elements)
+        return pipeline_opening(pipeline, explain=lambda: "the pipeline cannot be started")
     if uri.kind is CameraKind.V4L2:
-        return _v4l2_opening(uri)
+        return _v4l2_opening(uri, tails)
     if way is Way.GSTREAMER:
         pipeline = rtsp_pipeline(
             uri,
@@ -252,6 +265,7 @@ def _opening(uri: CameraUri, settings: CameraSection, credentials: Credentials, 
             elements=available_elements(),
             transport=settings.transport,
             timeout_s=max(settings.open_timeout_s, settings.stall_s + READ_GRACE_S),
+            tails=tails,
         )
         return pipeline_opening(pipeline, explain=lambda: explain_server(uri, credentials, timeout_s=1.5))
     return network_opening(
@@ -264,9 +278,9 @@ def _opening(uri: CameraUri, settings: CameraSection, credentials: Credentials, 
     )
 
 
-def _v4l2_opening(uri: CameraUri) -> Opening:
+def _v4l2_opening(uri: CameraUri, tails: Tails) -> Opening:
     if _gstreamer_has(V4L2_ELEMENTS):
-        pipeline = v4l2_pipeline(uri, elements=available_elements())
+        pipeline = v4l2_pipeline(uri, elements=available_elements(), tails=tails)
         return pipeline_opening(pipeline, explain=lambda: explain_device(uri.location))
     return v4l2_opening(uri)
 

@@ -71,5 +71,6 @@ def pipeline_opening(pipeline: Pipeline, *, explain: Callable[[], str]) -> Openi
         parameters=(),
         decoder=pipeline.decoder,
         live=True,
+        nv12=pipeline.nv12,
         explain=explain,
     )

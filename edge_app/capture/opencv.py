@@ -16,7 +16,7 @@ from edge_app.capture.pacing import Pace, RateLimit
 from edge_app.capture.pool import FramePool, Shape
 from edge_app.errors import CaptureError, EndOfStream
 from edge_app.interfaces import Picture
-from edge_app.messages import Lease
+from edge_app.messages import Lease, PixelFormat
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Opening:
         has_media_time: Whether the backend knows each frame's position.
         paced: Whether frames wait until their media time has come.
         loop: Whether a file starts again at its end.
+        nv12: Whether the backend gives NV12 as it is, not BGR.
         explain: Says why it could not be opened.
     """
 
@@ -48,6 +49,7 @@ class Opening:
     has_media_time: bool = False
     paced: bool = False
     loop: bool = False
+    nv12: bool = False
     explain: Callable[[], str] = lambda: "it could not be opened"
 
 
@@ -182,7 +184,7 @@ class VideoSource:
             lease = None
         if not retrieved or image is None:
             raise CaptureError("a frame arrived that cannot be decoded")
-        pixels = to_bgr(image)
+        pixels, size = to_nv12(image) if self._opening.nv12 else (to_bgr(image), None)
         self._shape = pixels.shape
         taken_ns = grabbed.decode_ns + time.monotonic_ns() - begin_ns
         return Picture(
@@ -192,6 +194,8 @@ class VideoSource:
             capture_ms=taken_ns / 1e6,
             media_time_s=grabbed.media_time_s if self._opening.has_media_time else None,
             lease=lease,
+            pixel_format=PixelFormat.NV12 if self._opening.nv12 else PixelFormat.BGR,
+            size=size,
         )
 
 
@@ -203,6 +207,18 @@ class _Grabbed:
     captured_at_ns: int
     decode_ns: int
     media_time_s: float
+
+
+def to_nv12(image: NDArray[Any]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Return an NV12 image, (height * 3 / 2, width) uint8, and its (width, height) in pixels.
+
+    Raises:
+        CaptureError: If it is something else.
+    """
+    rows = image.shape[0]
+    if image.dtype != np.uint8 or image.ndim != 2 or rows % 3 or image.shape[1] % 2:
+        raise CaptureError(f"a frame has the shape {image.shape} of {image.dtype}, which is no NV12")
+    return image, (image.shape[1], rows * 2 // 3)
 
 
 def to_bgr(image: NDArray[Any]) -> NDArray[np.uint8]:

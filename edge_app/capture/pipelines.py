@@ -15,10 +15,31 @@ from edge_app.config.camera_uri import CameraUri
 from edge_app.errors import CaptureError
 
 # OpenCV finds the sink by its default name.
-SINK = "video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+_APPSINK = "appsink drop=true max-buffers=1 sync=false"
+SINK = f"video/x-raw,format=BGR ! {_APPSINK}"
 _SOFTWARE_TAIL = f"videoconvert ! {SINK}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """What follows a decoder, in the system's memory and in the hardware's.
+
+    Attributes:
+        software: Behind elements whose pictures lie in the system's memory.
+        hardware: Behind those of JetPack.
+        nv12: Whether NV12 comes out, not BGR: half the bytes, and no conversion of colours on the CPU.
+    """
+
+    software: str
+    hardware: str
+    nv12: bool
+
+
 # nvvidconv copies out of the hardware's memory and knows no three-byte format; videoconvert drops the fourth.
-_HARDWARE_TAIL = f"nvvidconv ! video/x-raw,format=BGRx ! {_SOFTWARE_TAIL}"
+BGR_TAILS = Tails(_SOFTWARE_TAIL, f"nvvidconv ! video/x-raw,format=BGRx ! {_SOFTWARE_TAIL}", nv12=False)
+_NV12_SINK = f"video/x-raw,format=NV12 ! {_APPSINK}"
+NV12_TAILS = Tails(f"videoconvert ! {_NV12_SINK}", f"nvvidconv ! {_NV12_SINK}", nv12=True)
+"""For models whose backend letterboxes on the GPU."""
 
 _CODECS = {"H264": "h264", "H265": "h265"}
 _JITTER_MS = {"tcp": 0, "udp": 100}
@@ -40,10 +61,12 @@ class Pipeline:
     Attributes:
         text: What gst-launch-1.0 would take; may hold credentials.
         decoder: The way in, in words.
+        nv12: Whether NV12 comes out of it, not BGR.
     """
 
     text: str = field(repr=False)
     decoder: str
+    nv12: bool = False
 
 
 def rtsp_pipeline(
@@ -53,6 +76,7 @@ def rtsp_pipeline(
     elements: AbstractSet[str],
     transport: str,
     timeout_s: float,
+    tails: Tails = BGR_TAILS,
 ) -> Pipeline:
     """Return the pipeline of an RTSP camera, for H.264 and H.265 alike.
 
@@ -69,16 +93,17 @@ def rtsp_pipeline(
         source.append(
             f"user-id={_quoted(credentials.username or '')} user-pw={_quoted(credentials.password or '')}"
         )
-    decoder, in_branch, tail = _rtsp_decoder(elements)
+    decoder, in_branch, tail = _rtsp_decoder(elements, tails)
     branches = [
         f"camera. ! application/x-rtp,media=video,encoding-name={name} ! rtp{codec}depay ! {codec}parse "
         f"! video/x-{codec},stream-format=byte-stream,alignment=au ! {in_branch.format(codec=codec)}video."
         for name, codec in _CODECS.items()
     ]
-    return Pipeline(" ".join([*source, "funnel name=video", *branches, f"video. ! {tail}"]), decoder)
+    text = " ".join([*source, "funnel name=video", *branches, f"video. ! {tail}"])
+    return Pipeline(text, decoder, tails.nv12)
 
 
-def csi_pipeline(uri: CameraUri, *, elements: AbstractSet[str]) -> Pipeline:
+def csi_pipeline(uri: CameraUri, *, elements: AbstractSet[str], tails: Tails = BGR_TAILS) -> Pipeline:
     """Return the pipeline of a CSI camera, through the image signal processor.
 
     Raises:
@@ -92,12 +117,11 @@ def csi_pipeline(uri: CameraUri, *, elements: AbstractSet[str]) -> Pipeline:
     width, height = uri.size or (1920, 1080)
     rate = _framerate(uri.fps or 30)
     caps = f"video/x-raw(memory:NVMM),format=NV12,width={width},height={height},framerate={rate}"
-    return Pipeline(
-        f"nvarguscamerasrc sensor-id={uri.location} ! {caps} ! {_HARDWARE_TAIL}", "gstreamer nvarguscamerasrc"
-    )
+    text = f"nvarguscamerasrc sensor-id={uri.location} ! {caps} ! {tails.hardware}"
+    return Pipeline(text, "gstreamer nvarguscamerasrc", tails.nv12)
 
 
-def v4l2_pipeline(uri: CameraUri, *, elements: AbstractSet[str]) -> Pipeline:
+def v4l2_pipeline(uri: CameraUri, *, elements: AbstractSet[str], tails: Tails = BGR_TAILS) -> Pipeline:
     """Return the pipeline of a USB camera: raw video, or Motion JPEG where the URI says so."""
     size = f",width={uri.size[0]},height={uri.size[1]}" if uri.size else ""
     rate = f",framerate={_framerate(uri.fps)}" if uri.fps else ""
@@ -105,10 +129,12 @@ def v4l2_pipeline(uri: CameraUri, *, elements: AbstractSet[str]) -> Pipeline:
     if uri.pixel_format == "mjpeg":
         jpeg = f"{source} ! image/jpeg{size}{rate}"
         if elements >= _HARDWARE_DECODER:
-            return Pipeline(f"{jpeg} ! nvv4l2decoder mjpeg=1 ! {_HARDWARE_TAIL}", "gstreamer nvv4l2decoder")
-        return Pipeline(f"{jpeg} ! jpegdec ! {_SOFTWARE_TAIL}", "gstreamer jpegdec")
+            text = f"{jpeg} ! nvv4l2decoder mjpeg=1 ! {tails.hardware}"
+            return Pipeline(text, "gstreamer nvv4l2decoder", tails.nv12)
+        return Pipeline(f"{jpeg} ! jpegdec ! {tails.software}", "gstreamer jpegdec", tails.nv12)
     pixels = ",format=YUY2" if uri.pixel_format == "yuyv" else ""
-    return Pipeline(f"{source} ! video/x-raw{pixels}{size}{rate} ! {_SOFTWARE_TAIL}", "gstreamer v4l2src")
+    text = f"{source} ! video/x-raw{pixels}{size}{rate} ! {tails.software}"
+    return Pipeline(text, "gstreamer v4l2src", tails.nv12)
 
 
 def custom_pipeline(uri: CameraUri, *, elements: AbstractSet[str]) -> Pipeline:
@@ -128,14 +154,14 @@ def custom_pipeline(uri: CameraUri, *, elements: AbstractSet[str]) -> Pipeline:
     return Pipeline(text, "gstreamer pipeline of the configuration")
 
 
-def _rtsp_decoder(elements: AbstractSet[str]) -> tuple[str, str, str]:
+def _rtsp_decoder(elements: AbstractSet[str], tails: Tails) -> tuple[str, str, str]:
     """Return the decoder in words, what stands in each codec's branch, and what follows the funnel."""
     if elements >= _HARDWARE_DECODER:
-        return "gstreamer nvv4l2decoder", "", f"nvv4l2decoder ! {_HARDWARE_TAIL}"
+        return "gstreamer nvv4l2decoder", "", f"nvv4l2decoder ! {tails.hardware}"
     if elements >= _SOFTWARE_DECODER:
         # Joined between two keyframes, a stream decodes to grey smears at first: they are no pictures.
-        return "gstreamer avdec", "avdec_{codec} output-corrupt=false ! ", _SOFTWARE_TAIL
-    return "gstreamer decodebin", "", f"decodebin ! {_SOFTWARE_TAIL}"
+        return "gstreamer avdec", "avdec_{codec} output-corrupt=false ! ", tails.software
+    return "gstreamer decodebin", "", f"decodebin ! {tails.software}"
 
 
 def _framerate(fps: float) -> str:

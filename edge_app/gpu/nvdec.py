@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9", "vp8": "VP8", "mjpeg": "JPEG"}
 """FFmpeg's names of codecs, and the library's (`cudaVideoCodec`)."""
 
-DELIMITERS = {"h264": b"\0\0\0\1\x09\xf0", "hevc": b"\0\0\0\1\x46\1\x50"}
-"""Access unit delimiters for any kind of picture (ITU-T H.264, 7.3.2.4; H.265, 7.3.2.5)."""
+DELIMITERS = {"h264": 2 * b"\0\0\0\1\x09\xf0", "hevc": 2 * b"\0\0\0\1\x46\1\x50"}
+"""Access unit delimiters for any kind of picture (ITU-T H.264, 7.3.2.4; H.265, 7.3.2.5). The first ends the
+picture before it, and the second the first: the decoder reads a unit when it sees the begin of the next."""
 
 TELL_THEIR_SEQUENCE = frozenset({"h264", "hevc", "mjpeg"})
 """Codecs whose streams are followed by others: each sequence has a decoder of its own."""

@@ -24,15 +24,17 @@ Read = Callable[..., dict[str, Any]]
 
 SCRIPT = """
 import json, sys, time
+import cv2
 from edge_app.capture.factory import create_source
 from edge_app.config.models import CameraSection
 from edge_app.errors import EdgeAppError
 from edge_app.messages import CameraState
 
 settings, password, seconds = json.loads(sys.stdin.readline())
+nv12 = settings.pop("nv12", False)
 found = {"shapes": [], "means": [], "error": None, "decoder": None}
 try:
-    source = create_source("gate", CameraSection(**settings), password)
+    source = create_source("gate", CameraSection(**settings), password, nv12=nv12)
     found["decoder"] = source.decoder
     source.open()
     end = time.monotonic() + seconds
@@ -40,7 +42,9 @@ try:
         picture = source.read(0.25)
         if picture is not None:
             found["shapes"].append(picture.pixels.shape)
-            found["means"].append(float(picture.pixels.mean()))
+            found["sizes"] = picture.width_height
+            pixels = cv2.cvtColor(picture.pixels, cv2.COLOR_YUV2BGR_NV12) if nv12 else picture.pixels
+            found["means"].append(float(pixels.mean()))
             if picture.lease is not None:
                 picture.lease.release()
     source.close()
@@ -156,6 +160,15 @@ def test_rtsp_goes_through_a_pipeline(
     assert (found["error"], found["decoder"]) == (None, "gstreamer avdec")
     assert found["shapes"] == [[240, 320, 3]] * 10
     assert all(2 < mean < 30 for mean in found["means"]), "grey smears came through"
+
+
+@pytest.mark.rtsp
+def test_a_model_on_the_gpu_gets_nv12(read: Read, rtsp_server: Start) -> None:
+    found = read(rtsp_server("--width", "322", "--height", "242").uri, nv12=True)
+    assert (found["error"], found["decoder"]) == (None, "gstreamer avdec")
+    assert found["shapes"] == [[363, 322]] * 10
+    assert found["sizes"] == [322, 242]
+    assert all(2 < mean < 30 for mean in found["means"])
 
 
 @pytest.mark.rtsp

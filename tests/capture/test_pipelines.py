@@ -8,6 +8,7 @@ from edge_app.capture.credentials import Credentials
 from edge_app.capture.gstreamer import elements_of_plugins
 from edge_app.capture.pipelines import (
     CSI_ELEMENTS,
+    NV12_TAILS,
     RTSP_ELEMENTS,
     V4L2_ELEMENTS,
     csi_pipeline,
@@ -100,6 +101,17 @@ def test_csi_cameras_go_through_the_signal_processor(uri: str, caps: str) -> Non
     pipeline = csi_pipeline(parse_camera_uri(uri), elements=JETSON)
     assert pipeline.text == f"nvarguscamerasrc {caps} ! {HARDWARE_END}"
     assert pipeline.decoder == "gstreamer nvarguscamerasrc"
+
+
+def test_a_model_on_the_gpu_gets_nv12_which_is_half_the_bytes() -> None:
+    end = "nvvidconv ! video/x-raw,format=NV12 ! appsink drop=true max-buffers=1 sync=false"
+    csi = csi_pipeline(parse_camera_uri("csi://0"), elements=JETSON, tails=NV12_TAILS)
+    usb = v4l2_pipeline(parse_camera_uri("v4l2:///dev/video0"), elements=DESKTOP, tails=NV12_TAILS)
+    assert csi.text.endswith(f"framerate=30/1 ! {end}")
+    assert usb.text.endswith(f"video/x-raw ! videoconvert ! {end.partition(' ! ')[2]}")
+    assert csi.nv12
+    assert usb.nv12
+    assert not csi_pipeline(parse_camera_uri("csi://0"), elements=JETSON).nv12
 
 
 def test_a_machine_without_csi_says_what_is_missing() -> None:
