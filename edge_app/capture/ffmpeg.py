@@ -22,8 +22,8 @@ FFMPEG = "ffmpeg"
 OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 READ_GRACE_S = 1.0
 """FFmpeg gives a hung read up this much after we did: before that, it would pass stale frames as new ones."""
-LIVE_OPTIONS = {"fflags": "nobuffer", "fpsprobesize": "0"}
-"""Pictures that arrive while the stream is looked at are not kept back, and its rate is not guessed."""
+LIVE_OPTIONS = {"fpsprobesize": "0"}
+"""A stream's rate is not guessed from its first pictures. They are kept: the next keyframe may be far."""
 _FILE_TIMEOUT_S = 3600.0
 """A slow disk is no reason to end a file early: FFmpeg's default of 30 s would."""
 
