@@ -185,6 +185,7 @@ class TrtutilsSide:
         yolo = import_module("trtutils.impls.yolo").YOLO
         if engine is None or not engine.is_file():
             raise EdgeAppError(f"its engine is missing: {engine or 'no --trtutils-engine'}")
+        _let_single_elements_be_copied()
         confidence = config.postprocess.confidence_threshold
         # Its own warm-up shows the preprocessor another size, and has it allocate everything twice.
         self._yolo: Any = yolo(engine, preprocessor="cuda", conf_thres=confidence, warmup=False)
@@ -205,6 +206,20 @@ class TrtutilsSide:
     def close(self) -> None:
         """Let it free its memory."""
         self._yolo = None
+
+
+def _let_single_elements_be_copied() -> None:
+    """Hand trtutils' copies an address: cuda-bindings takes arrays of one element, as `num_dets`, for one."""
+    memory = import_module("trtutils.core._memory")
+    runtime = memory.cudart
+
+    def copy(host_arr: NDArray[Any], device_ptr: int, stream: Any) -> None:
+        kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        memory.cuda_call(
+            runtime.cudaMemcpyAsync(host_arr.ctypes.data, device_ptr, host_arr.nbytes, kind, stream)
+        )
+
+    import_module("trtutils._engine").memcpy_device_to_host_async = copy
 
 
 def make_images(cameras: int) -> list[Image]:

@@ -19,6 +19,7 @@ from edge_app.capture.demux import Address, Demuxer  # noqa: E402
 from edge_app.capture.device import DeviceSource  # noqa: E402
 from edge_app.capture.factory import create_camera  # noqa: E402
 from edge_app.errors import DecoderError, EndOfStream  # noqa: E402
+from edge_app.gpu.driver import count_gpus  # noqa: E402
 from edge_app.gpu.nvdec import NvdecDecoders  # noqa: E402
 from edge_app.gpu.resource import live_resources  # noqa: E402
 from edge_app.gpu.surface import download  # noqa: E402
@@ -221,6 +222,21 @@ def test_what_it_cannot_decode_goes_to_the_cpu(
     assert sink.count("film") == 20
     assert observer.wait("film", CameraState.LOST)[1].reason is not None
     assert (observer.seen[-1][1].decoder, observer.seen[-1][1].decoder_fallbacks) == ("ffmpeg", 1)
+
+
+def test_each_gpu_decodes_into_its_own_memory(tmp_path: Path, decoders: NvdecDecoders) -> None:
+    if count_gpus() < 2:
+        pytest.skip("there is one NVIDIA GPU only")
+    path = tmp_path / "a.ts"
+    encode(path, 5, bf="0")
+    expected = by_ffmpeg(path)
+    for device, maker in enumerate((decoders, NvdecDecoders(1))):
+        decoder = maker.open(VideoStream("h264"))
+        pictures = [picture for packet in packets_of(path) for picture in decoder.decode(packet)]
+        assert {picture.surface.device for picture in pictures} == {device}
+        assert np.array_equal(download(pictures[0].surface, pictures[0].size, PixelFormat.NV12), expected[0])
+        release_all(pictures)
+        decoder.close()
 
 
 def test_device_memory_is_back_after_two_hundred_connections(tmp_path: Path, decoders: NvdecDecoders) -> None:

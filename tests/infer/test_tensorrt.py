@@ -60,7 +60,9 @@ def close_what_a_failed_test_left_open() -> Iterator[None]:
         opened.pop().close()
 
 
-def make_backend(model: Path, *, plan: bytes | None = None, **section: object) -> TensorRtBackend:
+def make_backend(
+    model: Path, *, plan: bytes | None = None, device: int = 0, **section: object
+) -> TensorRtBackend:
     def make_head(outputs: Sequence[TensorSpec], spec: InputSpec, labels: tuple[str, ...] | None) -> Head:
         assert outputs[0].name == "output0"
         assert labels == ("kept", "labels")
@@ -73,6 +75,7 @@ def make_backend(model: Path, *, plan: bytes | None = None, **section: object) -
         InferenceSection.model_validate(section),
         make_head,
         iou_threshold=0.7,
+        device=device,
     )
     opened.append(backend)
     return backend

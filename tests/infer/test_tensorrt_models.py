@@ -1,4 +1,4 @@
-"""Two models on one GPU at once: each camera's frames go through its own."""
+"""Two models at once, on one GPU or on two: each camera's frames go through its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.gpu.driver import count_gpus
 from edge_app.interfaces import FrameSink
 from edge_app.messages import Detections
 from edge_app.pipeline.lanes import FrameLanes
@@ -65,12 +66,18 @@ class Players:
             thread.join(timeout_s)
 
 
-def test_two_models_on_one_gpu_at_once(average: Path, make_model: MakeModel) -> None:
+@pytest.mark.parametrize("devices", [(0, 0), (0, 1)], ids=["one GPU", "two GPUs"])
+def test_two_models_at_once(devices: tuple[int, int], average: Path, make_model: MakeModel) -> None:
+    if max(devices) >= count_gpus():
+        pytest.skip("there is one NVIDIA GPU only")
     greatest = make_model(operator="GlobalMaxPool", name="greatest.onnx")
     shapes = {"images": ((1, 3, 32, 48), (2, 3, 32, 48), (4, 3, 32, 48))}
     plan = build_plan(greatest.read_bytes(), shapes)
     write_plan(greatest.parent, plan, greatest.with_suffix(".engine").name)
-    backends = {"mean": make_backend(average, max_batch=4), "most": make_backend(greatest, max_batch=4)}
+    backends = {
+        name: make_backend(path, max_batch=4, device=device)
+        for name, path, device in zip(("mean", "most"), (average, greatest), devices, strict=True)
+    }
     for backend in backends.values():
         backend.open()
     chosen = {"a": "mean", "b": "most", "c": "most"}
