@@ -18,6 +18,7 @@ from edge_app.app.build_watch import BuildWatch
 from edge_app.app.commands import register_commands
 from edge_app.app.decoders import find_decoders, runs_on_gpu
 from edge_app.app.detector import Detector, open_detector
+from edge_app.app.monitoring import Monitoring, Watched
 from edge_app.app.sinks import SinkBuilder
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
@@ -104,6 +105,7 @@ class Application:
             outbox_trouble=lambda words: self._watch.trouble("outbox", words),
             broker_trouble=lambda words: self._watch.trouble("broker", words),
             commands=commands,
+            on_encoded=self._statistics.published,
         )
         self._sinks = SinkGroup(self._publisher, self._further_sinks(), self._sink_trouble)
         self._watch = NodeWatch(enabled, self._sinks, self._sinks.set_node_state)
@@ -130,6 +132,18 @@ class Application:
         self._cameras = CameraGroup(cameras, sink, self._watch)
         register_commands(commands, self._cameras, tap, config.mqtt.commands)
         self._report = ServiceReport(self._service_state, lambda: self._publisher.alive)
+        self._watched = Watched(
+            node=self._node,
+            started_at_s=self._started_at_ns / 1e9,
+            statistics=self._statistics,
+            watch=self._watch,
+            publisher=self._publisher,
+            sinks=self._sinks,
+            lanes=self._lanes,
+            cameras=chosen,
+            redact=secrets.redact,
+        )
+        self._monitoring = Monitoring(config.metrics, self._watched)
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set or every camera is a file that has ended.
@@ -141,6 +155,7 @@ class Application:
         logger.info("edge-app %s, node %s, %d cameras", __version__, self._node, len(self._live))
         self._sinks.start()
         self._watch.starting()
+        self._monitoring.start()
         reason = "a failure"
         try:
             self._walk(stop)
@@ -154,6 +169,7 @@ class Application:
             notify("STOPPING=1", "STATUS=stopping: " + reason.partition("\n")[0])
             self._watch.stopping(reason)
             self._sinks.stop(PUBLISHER_STOP_S)
+            self._monitoring.stop()
         logger.info("stopped: %s", reason)
 
     def dropped_frames(self, camera_id: str) -> int:
@@ -220,7 +236,8 @@ class Application:
                 sink=self._sinks,
                 statistics=self._statistics,
             )
-            self._street = street
+            self._street = self._watched.street = street
+            self._watched.models = {name: detector.backend.model for name, detector in detectors.items()}
             if self._publisher_error is not None:
                 street.fail("publisher", self._publisher_error)
             self._watch.running()

@@ -198,6 +198,7 @@ cameras:
         "camera    c: rtsp://host/x",
         "camera    d: http://host/x?pwd=***",
         "broker    mqtts://broker, topics below edge/",
+        "metrics   http://127.0.0.1:9109/metrics",
         f"warning   cameras.a.uri: there is nothing at {tmp_path}/absent.mp4 now",
         "warning   cameras.c.username: is set without a password",
         "warning   mqtt.password_file: the file does not exist yet",
