@@ -31,7 +31,7 @@ from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_p
 from edge_app.errors import CaptureError, ConfigError, EdgeAppError
 from edge_app.interfaces import PixelMemory, Sink, VideoDecoders
 from edge_app.messages import NodeInfo
-from edge_app.ops.logging import configure_logging
+from edge_app.ops.logging import configure_logging, tell_what_was_left_out
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
 from edge_app.ops.sd_notify import notify
@@ -68,7 +68,10 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
     configure_logging(log_level or loaded.config.log.level, secrets.redact)
     stop = threading.Event()
     stop_on_signals(stop)
-    Application(loaded, secrets).run(stop)
+    try:
+        Application(loaded, secrets).run(stop)
+    finally:
+        tell_what_was_left_out()
 
 
 class Application:
@@ -152,7 +155,8 @@ class Application:
             ModelError, BackendError, EngineError: The model cannot be run.
             StageFailedError: A stage failed.
         """
-        logger.info("edge-app %s, node %s, %d cameras", __version__, self._node, len(self._live))
+        words = "edge-app %s, node %s, %d cameras"
+        logger.info(words, __version__, self._node, len(self._live), extra={"event": "daemon_started"})
         self._sinks.start()
         self._watch.starting()
         self._monitoring.start()
@@ -170,7 +174,7 @@ class Application:
             self._watch.stopping(reason)
             self._sinks.stop(PUBLISHER_STOP_S)
             self._monitoring.stop()
-        logger.info("stopped: %s", reason)
+        logger.info("stopped: %s", reason, extra={"event": "daemon_stopped"})
 
     def dropped_frames(self, camera_id: str) -> int:
         """Return how much of a camera went no further; asked by the publisher."""

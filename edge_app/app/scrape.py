@@ -9,6 +9,7 @@ from edge_app import __version__
 from edge_app.app.monitoring import DEFAULT_MODEL, Watched
 from edge_app.gpu.nvml import GpuReading, Nvml
 from edge_app.messages import CameraState, CameraStatus, DropReason, NodeState
+from edge_app.ops.logging import lines_left_out
 from edge_app.ops.metrics.page import Page
 from edge_app.ops.sensors import Readings, Sensors
 from edge_app.pipeline.times import BOUNDS_S
@@ -45,6 +46,7 @@ class Scrape:
         watched = self._watched
         page.add("edge_app_info", 1, watched.node, __version__, platform.python_version())
         page.add("edge_app_start_time_seconds", watched.started_at_s)
+        page.add("edge_app_log_left_out_total", lines_left_out())
         page.add_choice("edge_app_node_state", _NODE_STATES, watched.watch.node()[0].value)
 
     def _models(self, page: Page) -> None:
