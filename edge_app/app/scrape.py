@@ -31,7 +31,7 @@ class Scrape:
         self._standstill_s = standstill_s
         self._sensors = Sensors()
         self._nvml: Nvml | None = None
-        self._published: dict[str, int] = {}
+        self._highest: dict[tuple[str, str], int] = {}
 
     def __call__(self, page: Page) -> None:
         """Add what there is to tell now."""
@@ -39,6 +39,7 @@ class Scrape:
         self._models(page)
         self._cameras(page)
         self._publishing(page)
+        self._further_sinks(page)
         self._nvml = self._nvml or Nvml()  # which takes a while, and is needed by nobody who does not ask
         add_machine(page, self._sensors.read(), self._nvml.read())
 
@@ -78,6 +79,7 @@ class Scrape:
         models = {camera: model for model, cameras in watched.cameras.items() for camera in cameras}
         waiting = {name: count for lanes in watched.lanes.values() for name, count in lanes.waiting().items()}
         times = watched.statistics.times()
+        publisher = watched.publisher
         for name, counts in watched.statistics.counts().items():
             self._camera(page, statuses[name], models[name])
             page.add("edge_app_frames_captured_total", counts.captured, name)
@@ -86,7 +88,8 @@ class Scrape:
                 page.add("edge_app_drops_total", counts.dropped.get(reason, 0), name, reason.value)
             page.add("edge_app_candidates_dropped_total", counts.candidates_invalid, name, "invalid")
             page.add("edge_app_candidates_dropped_total", counts.candidates_overflow, name, "overflow")
-            page.add("edge_app_messages_published_total", self._published_so_far(name), name)
+            published = self._never_falling(("camera", name), publisher.published(name))
+            page.add("edge_app_messages_published_total", published, name)
             page.add("edge_app_lane_frames", waiting[name], name)
             for stage, found in times[name].items():
                 page.add_histogram("edge_app_stage_seconds", BOUNDS_S, found.counts, found.sum_s, name, stage)
@@ -100,13 +103,12 @@ class Scrape:
         page.add("edge_app_camera_reconnects_total", status.reconnects, name)
         page.add("edge_app_decoder_fallbacks_total", status.decoder_fallbacks, name)
 
-    def _published_so_far(self, camera_id: str) -> int:
-        """Return a count that never falls, as Prometheus would take that for a restart.
+    def _never_falling(self, key: tuple[str, str], count: int) -> int:
+        """Return a count as Prometheus wants it, which takes one that falls for a restart.
 
-        The publisher's falls by one when the broker turns out not to take a message.
+        A publisher's falls by one when the broker turns out not to take a message.
         """
-        count = max(self._published.get(camera_id, 0), self._watched.publisher.published(camera_id))
-        self._published[camera_id] = count
+        self._highest[key] = count = max(self._highest.get(key, 0), count)
         return count
 
     def _publishing(self, page: Page) -> None:
@@ -121,6 +123,15 @@ class Scrape:
             page.add("edge_app_outbox_bytes", outbox.size_bytes)
             page.add("edge_app_outbox_oldest_seconds", outbox.oldest_s or 0.0)
             page.add("edge_app_outbox_failing", float(outbox.problem is not None))
+
+    def _further_sinks(self, page: Page) -> None:
+        for name, state in self._watched.sinks.states().items():
+            page.add("edge_app_sink_failing", float(state.problem is not None), name)
+            page.add("edge_app_sink_waiting_messages", state.waiting, name)
+            written = self._never_falling(("sink", name), state.written)
+            page.add("edge_app_sink_written_messages_total", written, name)
+            for reason, count in state.dropped.items():
+                page.add("edge_app_sink_drops_total", count, name, reason.value)
 
 
 def add_machine(page: Page, readings: Readings, gpus: list[GpuReading]) -> None:

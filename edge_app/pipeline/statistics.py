@@ -15,7 +15,7 @@ RATE_WINDOW_S = 10.0
 BEFORE_SINKS = (DropReason.SUPERSEDED, DropReason.TOO_OLD)
 """Reasons for which a frame goes no further than to its model."""
 
-_LANE_REASONS = frozenset({DropReason.SUPERSEDED, DropReason.TOO_OLD, DropReason.SHUTDOWN})
+_LANE_REASONS = frozenset({*BEFORE_SINKS, DropReason.SHUTDOWN})
 """Why frames are dropped before the model; the other reasons are of messages."""
 
 TOTAL = "total"

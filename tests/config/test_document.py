@@ -168,6 +168,7 @@ sinks:
         "sink      cloud: mqtt, encoder edge, wss://broker/mqtt",
         "sink      house: mqtt, encoder frigate, mqtt://localhost, not enabled",
         f"sink      files: jsonl, encoder edge, 3 files of 64 MiB, in {blocked}",
+        "metrics   http://127.0.0.1:9109/metrics",
         "warning   sinks.cloud.password_file: the file does not exist yet",
         (
             "warning   sinks.cloud.tls.insecure: anybody on the way to the broker can read and change "

@@ -70,6 +70,7 @@ def watcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watcher]:
         None,
         {"yard": "scene://street?seed=1&size=320x192&fps=10"},
         metrics=made.section,
+        sinks={"files": {"type": "jsonl", "directory": str(folder / "lines")}},
         mqtt={"delivery": {"detections": "durable"}, "outbox": {"directory": str(folder / "outbox")}},
     )
     daemon = Daemon(config)

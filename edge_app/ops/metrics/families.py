@@ -77,6 +77,12 @@ FAMILIES = (
     Family("edge_app_outbox_bytes", "gauge", (), "Size of all of them"),
     Family("edge_app_outbox_oldest_seconds", "gauge", (), "Age of the oldest of them on disk"),
     Family("edge_app_outbox_failing", "gauge", (), "Whether messages cannot be kept, or are not taken"),
+    Family("edge_app_sink_failing", "gauge", ("sink",), "Whether a further sink does not get what it should"),
+    Family("edge_app_sink_waiting_messages", "gauge", ("sink",), "Messages that wait for it"),
+    Family("edge_app_sink_written_messages_total", "counter", ("sink",), "Detections handed to it"),
+    Family(
+        "edge_app_sink_drops_total", "counter", ("sink", "reason"), "Detections it did not get, of any camera"
+    ),
     Family("edge_app_temperature_celsius", "gauge", ("sensor",), "What the machine's sensors say"),
     Family("edge_app_power_watts", "gauge", ("sensor",), "What the machine's power monitors say"),
     Family("edge_app_memory_bytes", "gauge", (), "The machine's memory, on a Jetson the GPU's too"),
