@@ -45,7 +45,8 @@ class BuildWatch:
             logger.info("engine of %s: %s", self._name, event.text)
         elif event.kind is EventKind.RESULT:
             self._percent = None
-            logger.info("engine of %s: built in %.1f s", self._name, event.elapsed_s)
+            words = "engine of %s: built in %.1f s"
+            logger.info(words, self._name, event.elapsed_s, extra={"event": "engine_built"})
         elif event.kind is not EventKind.FAILED:  # whoever asked for the engine gets that as an error
             self._advance(event)
 

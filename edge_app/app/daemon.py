@@ -18,6 +18,7 @@ from edge_app.app.build_watch import BuildWatch
 from edge_app.app.commands import register_commands
 from edge_app.app.decoders import find_decoders, runs_on_gpu
 from edge_app.app.detector import Detector, open_detector
+from edge_app.app.monitoring import Monitoring, Watched
 from edge_app.app.sinks import SinkBuilder
 from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
@@ -30,7 +31,7 @@ from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_p
 from edge_app.errors import CaptureError, ConfigError, EdgeAppError
 from edge_app.interfaces import PixelMemory, Sink, VideoDecoders
 from edge_app.messages import NodeInfo
-from edge_app.ops.logging import configure_logging
+from edge_app.ops.logging import configure_logging, tell_what_was_left_out
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
 from edge_app.ops.sd_notify import notify
@@ -67,7 +68,10 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
     configure_logging(log_level or loaded.config.log.level, secrets.redact)
     stop = threading.Event()
     stop_on_signals(stop)
-    Application(loaded, secrets).run(stop)
+    try:
+        Application(loaded, secrets).run(stop)
+    finally:
+        tell_what_was_left_out()
 
 
 class Application:
@@ -104,6 +108,7 @@ class Application:
             outbox_trouble=lambda words: self._watch.trouble("outbox", words),
             broker_trouble=lambda words: self._watch.trouble("broker", words),
             commands=commands,
+            on_encoded=self._statistics.published,
         )
         self._sinks = SinkGroup(self._publisher, self._further_sinks(), self._sink_trouble)
         self._watch = NodeWatch(enabled, self._sinks, self._sinks.set_node_state)
@@ -130,6 +135,18 @@ class Application:
         self._cameras = CameraGroup(cameras, sink, self._watch)
         register_commands(commands, self._cameras, tap, config.mqtt.commands)
         self._report = ServiceReport(self._service_state, lambda: self._publisher.alive)
+        self._watched = Watched(
+            node=self._node,
+            started_at_s=self._started_at_ns / 1e9,
+            statistics=self._statistics,
+            watch=self._watch,
+            publisher=self._publisher,
+            sinks=self._sinks,
+            lanes=self._lanes,
+            cameras=chosen,
+            redact=secrets.redact,
+        )
+        self._monitoring = Monitoring(config.metrics, self._watched)
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set or every camera is a file that has ended.
@@ -138,9 +155,11 @@ class Application:
             ModelError, BackendError, EngineError: The model cannot be run.
             StageFailedError: A stage failed.
         """
-        logger.info("edge-app %s, node %s, %d cameras", __version__, self._node, len(self._live))
+        words = "edge-app %s, node %s, %d cameras"
+        logger.info(words, __version__, self._node, len(self._live), extra={"event": "daemon_started"})
         self._sinks.start()
         self._watch.starting()
+        self._monitoring.start()
         reason = "a failure"
         try:
             self._walk(stop)
@@ -154,7 +173,8 @@ class Application:
             notify("STOPPING=1", "STATUS=stopping: " + reason.partition("\n")[0])
             self._watch.stopping(reason)
             self._sinks.stop(PUBLISHER_STOP_S)
-        logger.info("stopped: %s", reason)
+            self._monitoring.stop()
+        logger.info("stopped: %s", reason, extra={"event": "daemon_stopped"})
 
     def dropped_frames(self, camera_id: str) -> int:
         """Return how much of a camera went no further; asked by the publisher."""
@@ -220,7 +240,8 @@ class Application:
                 sink=self._sinks,
                 statistics=self._statistics,
             )
-            self._street = street
+            self._street = self._watched.street = street
+            self._watched.models = {name: detector.backend.model for name, detector in detectors.items()}
             if self._publisher_error is not None:
                 street.fail("publisher", self._publisher_error)
             self._watch.running()

@@ -80,7 +80,8 @@ def open_detector(
             error.hint = f"{error.hint} {WAY_OUT}" if error.hint else WAY_OUT
         raise
     model = backend.model
-    logger.info("%smodel %s (sha256 %s): %s", whose, model.name, model.sha256[:12], backend.description)
+    words, event = "%smodel %s (sha256 %s): %s", {"event": "model_open"}
+    logger.info(words, whose, model.name, model.sha256[:12], backend.description, extra=event)
     return detector_of(backend, config.postprocess)
 
 

@@ -43,7 +43,8 @@ def open_engine_backend(
             raise
         logger.error("%s", error)  # noqa: TRY400 - the message is for a person, the daemon goes on
         engine, plan = last
-        logger.error("serving with the last good engine instead, %s", engine.plan_path.name)  # noqa: TRY400
+        words, event = "serving with the last good engine instead, %s", {"event": "engine_last_good"}
+        logger.error(words, engine.plan_path.name, extra=event)  # noqa: TRY400
         return open_engine(config, serving_description(engines.description, engine), engine, plan)
 
 

@@ -8,13 +8,17 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from edge_app.bench import letterbox, model, nms, nms_gpu, outbox, pipeline, publish, startup
+from edge_app.bench import letterbox, metrics, model, nms, nms_gpu, outbox, pipeline, publish, startup
 from edge_app.bench.measure import BenchResult
 from edge_app.errors import ConfigError
 from edge_app.files.writable import require_writable
 
 BENCHMARKS: dict[str, tuple[Callable[[int | None], Sequence[BenchResult]], str]] = {
     "letterbox": (lambda rounds: [_run(letterbox.run, rounds)], "a 1080p frame into the model's input"),
+    "metrics": (
+        lambda rounds: [_run(metrics.run_frame, rounds), _run(metrics.run_scrape, rounds)],
+        "the times of frames as histograms, and a scrape",
+    ),
     "model": (lambda rounds: [_run(model.run, rounds)], "the demo model on ONNX Runtime"),
     "nms": (
         lambda rounds: [_run(nms.run, rounds, boxes=boxes) for boxes in (20, 300, 3000)],

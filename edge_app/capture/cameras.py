@@ -198,6 +198,7 @@ class _Watch:
                 "camera %s: a reader hangs and is replaced; %d of its threads are abandoned",
                 self._camera.camera_id,
                 len(self._lingering),
+                extra={"event": "camera_reader_replaced"},
             )
         if self._shown is None or self._shown.state is CameraState.DISABLED:
             self._show(CameraState.CONNECTING, None)
@@ -288,6 +289,7 @@ class _Watch:
             status.camera_id,
             state.value,
             f": {reason}" if reason else (size if state is CameraState.STREAMING else ""),
+            extra={"event": f"camera_{state.value}"},
         )
         try:
             self._observer.camera_changed(status)

@@ -55,5 +55,9 @@ class DecoderChoice:
             del self._ways[0]
             self._fallbacks += 1
         logger.warning(
-            "camera %s: %s; from here on it is decoded by %s", self._camera_id, error.message, self.way.value
+            "camera %s: %s; from here on it is decoded by %s",
+            self._camera_id,
+            error.message,
+            self.way.value,
+            extra={"event": "decoder_fallback"},
         )

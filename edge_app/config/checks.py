@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_app.config.broker_uri import parse_broker_uri
 from edge_app.config.camera_uri import parse_camera_uri
+from edge_app.config.listen_address import parse_listen_address
 from edge_app.config.models import AppConfig, CameraDefaults, CameraSection, ModelSection, MqttSection
 from edge_app.config.paths import resolve_path
 from edge_app.config.per_model import config_of_model
@@ -61,6 +62,10 @@ def cross_check(config: AppConfig, base: Path) -> Iterator[Finding]:
         yield from _check_camera(camera, ("cameras", name))
         yield from _check_choice(camera, config, ("cameras", name, "model"))
     yield from check_broker(config.mqtt, ("mqtt",))
+    try:
+        parse_listen_address(config.metrics.address)
+    except ConfigError as error:
+        yield Finding(("metrics", "address"), error.message, error.hint)
 
 
 def _check_choice(section: CameraDefaults, config: AppConfig, path: KeyPath) -> Iterator[Finding]:

@@ -391,6 +391,16 @@ class JsonlSinkSection(Section):
 SinkSection = Annotated[MqttSinkSection | JsonlSinkSection, Field(discriminator="type")]
 
 
+class MetricsSection(Section):
+    """What Prometheus and probes may ask: /metrics, /healthz and /readyz."""
+
+    enabled: bool = Field(True, description="Whether they are answered")
+    address: str = Field(
+        "127.0.0.1:9109",
+        description="Where to listen. Whoever can reach it can read the names and states of all cameras",
+    )
+
+
 class AppConfig(Section):
     """The whole configuration."""
 
@@ -411,3 +421,4 @@ class AppConfig(Section):
     sinks: dict[Name, SinkSection] = Field(
         {}, description="Where else it goes, each under its name: further brokers, and files"
     )
+    metrics: MetricsSection = Field(MetricsSection(), description="What Prometheus and probes may ask")

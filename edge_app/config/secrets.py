@@ -20,9 +20,10 @@ _MAX_PASSWORD_BYTES = 4096
 _MIN_REPLACED_CHARS = 4
 """A shorter secret would be found inside ordinary words, and its replacement would give it away."""
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(?:://|%3a%2f%2f)", re.IGNORECASE)
+# Bounded: a word of 64 KiB would otherwise be looked at once more from each of its letters, for seconds.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,63}(?:://|%3a%2f%2f)", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
-_BARE_USERINFO = re.compile(r"[^\s/:@'\"]+:[^\s/@]+@(?=[\w\[])")
+_BARE_USERINFO = re.compile(r"[^\s/:@'\"]{1,256}:[^\s/@]+@(?=[\w\[])")
 _SECRET_OPTION = re.compile(
     r"(?<![a-z])((?:password|passwd|passphrase|pass|pwd|user-pw|secret|token|api[_-]?key)\s*(?:=|%3d)\s*)"
     r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,\"']+)",

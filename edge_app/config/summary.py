@@ -11,6 +11,7 @@ from edge_app.config.camera_uri import CameraKind, parse_camera_uri
 from edge_app.config.checks import PASSWORD_KEYS
 from edge_app.config.document import render_default_config, render_starter_config
 from edge_app.config.labels import known_labels, without_model
+from edge_app.config.listen_address import parse_listen_address
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import (
     AppConfig,
@@ -45,6 +46,7 @@ def check_config(path: Path) -> list[str]:
         *(f"camera    {name}: {_camera(camera)}" for name, camera in config.cameras.items()),
         f"broker    {config.mqtt.uri}, topics below {config.mqtt.root}/",
         *(f"sink      {name}: {_sink(sink)}" for name, sink in config.sinks.items()),
+        f"metrics   {f'http://{config.metrics.address}/metrics' if config.metrics.enabled else 'not served'}",
         *(f"warning   {warning}" for warning in config_warnings(loaded)),
     ]
 
@@ -115,6 +117,8 @@ def config_warnings(loaded: LoadedConfig) -> Iterator[str]:
     for name in config.models.keys() - cameras_by_model(config).keys():
         yield f"models.{name}: no camera names it, so it is not loaded"
     yield from _camera_warnings(config)
+    if config.metrics.enabled and not parse_listen_address(config.metrics.address).local:
+        yield "metrics.address: other machines can read it, and nothing asks them for a password"
     yield from _broker_warnings(config, "mqtt", config.mqtt)
     for name, sink in config.sinks.items():
         where = f"sinks.{name}"

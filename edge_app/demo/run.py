@@ -35,6 +35,7 @@ START_TIMEOUT_S = 60.0
 CONFIG = """\
 node: {{name: {node}}}
 log: {{level: info}}
+metrics: {{enabled: false}}
 inference: {{backend: onnxruntime}}
 mqtt: {{uri: "{broker}", protocol: "{protocol}", root: {root}, health_interval_s: 1.0}}
 cameras:

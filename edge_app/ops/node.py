@@ -94,6 +94,11 @@ class NodeWatch:
                     self._observer.camera_changed(ended)
             self._tell(NodeState.STOPPING, reason)
 
+    def node(self) -> tuple[NodeState, str | None]:
+        """Return the node's state, and why it is in it."""
+        told = self._told
+        return (NodeState.STARTING, None) if told is None else told
+
     def statuses(self) -> dict[str, CameraStatus]:
         """Return every camera's newest status."""
         with self._lock:

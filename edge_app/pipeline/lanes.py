@@ -211,6 +211,10 @@ class FrameLanes:
         """Whether `close` was called."""
         return self._closed
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many frames of each camera wait now."""
+        return {camera_id: len(lane.frames) for camera_id, lane in self._lanes.items()}
+
     def _wait_for(self, ready: int, timeout_s: float) -> None:
         """Wait until so many lanes are ready, or there is nothing to wait for. The lock is held."""
         deadline_s = time.monotonic() + timeout_s

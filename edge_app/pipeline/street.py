@@ -59,6 +59,14 @@ class InFlight:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """How many batches a model got since the start, and how many of them have been through postprocess."""
+
+    submitted: int = 0
+    finished: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A model with its cameras' lanes.
 
@@ -126,6 +134,14 @@ class Street:
         if self._failure is not None:
             raise self._failure from self._failure.__cause__
 
+    def batches(self) -> dict[str, BatchCounts]:
+        """Return how many batches each model got, by its name."""
+        return {walk.name: BatchCounts(walk.submitted, walk.finished) for walk in self._walks}
+
+    def ended_stages(self) -> list[str]:
+        """Return the names of the stages whose threads have ended."""
+        return [stage.name for stage in self._stages if stage.ident is not None and not stage.is_alive()]
+
     def fail(self, stage: str, cause: BaseException) -> None:
         """Report the failure of a stage outside the street, such as the publisher."""
         self._fail(stage, cause)
@@ -171,6 +187,8 @@ class _Walk:
         self._on_end = on_end
         # Slots bound what is in flight. None: there will be no more.
         self._in_flight: queue.SimpleQueue[InFlight | None] = queue.SimpleQueue()
+        self.name = model.name
+        self.submitted = self.finished = 0
         self.ended = False
         self._through = False
         behind = f" {model.name}" if model.name else ""
@@ -206,14 +224,16 @@ class _Walk:
                 backend.release(slot)
                 raise
             taken_ns = time.monotonic_ns()
+            self.submitted += 1
             infos = tuple(frame.info for frame in frames)
             self._in_flight.put(InFlight(backend.submit(slot, frames), infos, taken_ns))
 
     def _postprocess(self) -> None:
         while (batch := self._in_flight.get()) is not None:
             for detections in self._finish(batch):
-                self._statistics.processed(detections.info.camera_id)
+                self._statistics.processed(detections.info.camera_id, detections.timings)
                 self._sink.put(detections, wait=detections.info.camera_id not in self._live)
+            self.finished += 1
         self._through = True
 
     def _give_back(self) -> None:

@@ -176,7 +176,12 @@ class BrokerConnection:
         self._backoff.connected()
         self.connected = True
         self.problem = None
-        logger.info("connected to the broker at %s with MQTT %s", self._options.address, self._choice.version)
+        logger.info(
+            "connected to the broker at %s with MQTT %s",
+            self._options.address,
+            self._choice.version,
+            extra={"event": "broker_connected"},
+        )
         self._traffic.connected()
 
     def _leaving(self) -> bool:
@@ -196,7 +201,8 @@ class BrokerConnection:
         if changed:
             logger.warning("%s; trying MQTT %s", words, self._choice.version)
         elif self._repeats.allows(words):
-            logger.warning("no broker, trying again for ever: %s [%s]", words, name)
+            event = {"event": "broker_away"}
+            logger.warning("no broker, trying again for ever: %s [%s]", words, name, extra=event)
 
     def _suspicion(self, end: SessionEnd) -> str:
         told = "client id" in end.words

@@ -49,6 +49,8 @@ class MqttPublisher(Traffic):
         outbox_trouble: Called when the outbox begins to fail, in words, and with None when it works again.
         commands: Carries out commands, where the configuration allows them.
         broker_trouble: Called when a broker that is there makes trouble, in words; see `BrokerConnection`.
+        on_encoded: Called when a detections message is made, with the camera and the milliseconds since its
+            frame was decoded.
 
     Raises:
         ConfigError: If the broker's URI or certificate files cannot be used, or the outbox has no place.
@@ -70,8 +72,9 @@ class MqttPublisher(Traffic):
         outbox_trouble: Callable[[str | None], None] = lambda _: None,
         broker_trouble: Callable[[str | None], None] = lambda _: None,
         commands: CommandRegistry | None = None,
+        on_encoded: Callable[[str, float], None] = lambda _camera_id, _total_ms: None,
     ) -> None:
-        self._section, self._observed = section, observed
+        self._section, self._observed, self._on_encoded = section, observed, on_encoded
         self.boot = boot or uuid.uuid4().hex
         """What identifies this start of the daemon."""
         self._encoder = encoder or edge_encoder(section, node, self.boot)
@@ -313,4 +316,6 @@ class MqttPublisher(Traffic):
             self._connection.wake()
 
     def _encoded(self, detections: Detections) -> Message:
-        return self._encoder.detections(detections, self._observed.dropped_frames(detections.info.camera_id))
+        info = detections.info
+        self._on_encoded(info.camera_id, (time.monotonic_ns() - info.captured_ns) / 1e6)
+        return self._encoder.detections(detections, self._observed.dropped_frames(info.camera_id))

@@ -168,6 +168,7 @@ sinks:
         "sink      cloud: mqtt, encoder edge, wss://broker/mqtt",
         "sink      house: mqtt, encoder frigate, mqtt://localhost, not enabled",
         f"sink      files: jsonl, encoder edge, 3 files of 64 MiB, in {blocked}",
+        "metrics   http://127.0.0.1:9109/metrics",
         "warning   sinks.cloud.password_file: the file does not exist yet",
         (
             "warning   sinks.cloud.tls.insecure: anybody on the way to the broker can read and change "
@@ -198,6 +199,7 @@ cameras:
         "camera    c: rtsp://host/x",
         "camera    d: http://host/x?pwd=***",
         "broker    mqtts://broker, topics below edge/",
+        "metrics   http://127.0.0.1:9109/metrics",
         f"warning   cameras.a.uri: there is nothing at {tmp_path}/absent.mp4 now",
         "warning   cameras.c.username: is set without a password",
         "warning   mqtt.password_file: the file does not exist yet",

@@ -203,3 +203,8 @@ def test_a_secret_that_is_too_short_to_hide_is_warned_about(caplog: pytest.LogCa
     registry.add("abc")
     assert registry.redact("abcdef") == "abcdef"
     assert not caplog.messages
+
+
+def test_a_long_word_takes_no_longer_than_its_length() -> None:
+    word = "x" * (1 << 20)  # from each of its letters looked at again, it would take an hour
+    assert redact_uri(f"{word} rtsp://u:p@host {word}") == f"{word} rtsp://***@host {word}"

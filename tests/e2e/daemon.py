@@ -27,6 +27,7 @@ def write_config(path: Path, broker: str | None, cameras: dict[str, Any], **sect
     content = {
         "node": {"name": NODE},
         "inference": {"backend": "onnxruntime"},  # the same on every machine
+        "metrics": {"enabled": False},  # the port is one for all that run at a time
         "mqtt": {**mqtt, "health_interval_s": 1, **sections.pop("mqtt", {})},
         "cameras": {
             name: {"uri": camera} if isinstance(camera, str) else camera for name, camera in cameras.items()

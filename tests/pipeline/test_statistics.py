@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_app.messages import DropReason
+from edge_app.messages import DropReason, Timings
 from edge_app.pipeline.statistics import Statistics
 
 
@@ -53,3 +53,62 @@ def test_drops_are_counted_by_camera_and_reason() -> None:
     assert statistics.counts()["a"].dropped == {DropReason.SUPERSEDED: 3, DropReason.TOO_OLD: 1}
     assert statistics.dropped_frames("a") == 4
     assert statistics.dropped_frames("b") == 0
+
+
+def test_a_standstill_is_frames_that_wait_while_none_is_processed() -> None:
+    clock = Clock()
+    statistics = Statistics(["a", "b", "c"], clock=clock)
+    assert statistics.standstill_s(["a", "b"]) == 0
+    clock.now += 3600
+    statistics.captured("a")
+    assert statistics.standstill_s(["a", "b"]) == 0  # an hour without a frame is none
+    for _ in range(12):
+        clock.now += 1
+        statistics.captured("a")
+        statistics.dropped("a", DropReason.SUPERSEDED)
+    assert statistics.standstill_s(["a", "b"]) == 12
+    assert statistics.standstill_s(["b"]) == 0
+    statistics.processed("a")
+    assert statistics.standstill_s(["a", "b"]) == 0
+
+
+def test_of_many_cameras_one_may_wait_for_its_turn() -> None:
+    clock = Clock()
+    statistics = Statistics(["a", "b"], clock=clock)
+    statistics.captured("a")
+    clock.now += 20
+    statistics.captured("b")
+    statistics.processed("b")
+    assert statistics.standstill_s(["a", "b"]) == 0
+    clock.now += 5
+    assert statistics.standstill_s(["a", "b"]) == 5
+
+
+def test_messages_that_are_dropped_are_no_frames_that_wait() -> None:
+    clock = Clock()
+    statistics = Statistics(["a"], clock=clock)
+    statistics.captured("a")
+    statistics.dropped("a", DropReason.BROKER_ABSENT)
+    clock.now += 7
+    assert statistics.standstill_s(["a"]) == 7
+    statistics.dropped("a", DropReason.TOO_OLD)
+    assert statistics.standstill_s(["a"]) == 0
+
+
+def test_times_are_counted_by_camera_and_stage() -> None:
+    statistics = Statistics(["a", "b"])
+    statistics.processed("a", Timings(capture_ms=4, waiting_ms=1, preprocess_ms=2, inference_ms=8))
+    statistics.published("a", 20.0)
+    times = statistics.times()
+    assert list(times["a"]) == ["capture", "waiting", "preprocess", "inference", "postprocess", "total"]
+    sums_s = {stage: round(found.sum_s, 6) for stage, found in times["a"].items()}
+    assert sums_s == {
+        "capture": 0.004,
+        "waiting": 0.001,
+        "preprocess": 0.002,
+        "inference": 0.008,
+        "postprocess": 0,
+        "total": 0.02,
+    }
+    assert {found.total for found in times["a"].values()} == {1}
+    assert {found.total for found in times["b"].values()} == {0}

@@ -508,9 +508,9 @@ class Outbox:
             if words != self.problem:
                 self.problem = words
                 if words is None:
-                    logger.info("the outbox works again")
+                    logger.info("the outbox works again", extra={"event": "outbox_works"})
                 else:
-                    logger.error("%s", words)
+                    logger.error("%s", words, extra={"event": "outbox_fails"})
             told = words or self._set_aside_words
             if told != self._told:
                 self._told = told

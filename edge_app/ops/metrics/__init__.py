@@ -1,0 +1,1 @@
+"""What Prometheus scrapes and probes ask: metrics, health and the little server that answers."""
