@@ -270,6 +270,7 @@ class NodeInfo:
     Attributes:
         started_at_ns: Unix time in nanoseconds.
         models: By camera; of all cameras, at least one.
+        decoders: By camera, in words: what was chosen at the start.
     """
 
     version: str
@@ -277,6 +278,7 @@ class NodeInfo:
     platform: str
     started_at_ns: int
     models: Mapping[str, ModelInfo]
+    decoders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,7 @@ class Application:
             for name, section in enabled.items()
         ]
         self._live = {camera.camera_id: camera.live for camera in cameras}
+        self._decoders = {camera.camera_id: camera.decoder for camera in cameras}
         self._lanes = {model: self._lanes_of(model, names) for model, names in chosen.items()}
         router = FrameRouter({name: self._lanes[section.model] for name, section in enabled.items()})
         tap = SnapshotTap(router)
@@ -201,6 +202,8 @@ class Application:
                     reconnects=statuses[name].reconnects,
                     candidates_invalid=counts.candidates_invalid,
                     candidates_overflow=counts.candidates_overflow,
+                    decoder=statuses[name].decoder,
+                    decoder_fallbacks=statuses[name].decoder_fallbacks,
                 )
                 for name, counts in self._statistics.counts().items()
             },
@@ -287,6 +290,7 @@ class Application:
                 name: replace(detectors[model].backend.model, configured_name=model)
                 for name, model in chosen.items()
             },
+            decoders=self._decoders,
         )
 
     def _service_state(self) -> ServiceState:

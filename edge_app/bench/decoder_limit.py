@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,15 @@ class DecoderLimit:
         return sum(counts) / seconds
 
     def _decode(self, number: int, begin: threading.Barrier, counts: list[int], end_s: list[float]) -> None:
+        with self.decoder() as step:
+            step()
+            begin.wait()
+            while time.perf_counter() < end_s[0]:
+                counts[number] += step()
+
+    @contextmanager
+    def decoder(self) -> Iterator[Callable[[], int]]:
+        """Lend a decoder of its own: each call decodes a packet, and returns how many pictures came."""
         library = self._library
         with self._gpu.attach():
             stream = Stream()
@@ -85,15 +96,12 @@ class DecoderLimit:
                 usedevicememory=True,
                 latency=library.DisplayDecodeLatencyType.LOW,
             )
-            packets = [self._packet(data) for data in self._packets]
-            decoder.Decode(packets[0])
-            begin.wait()
-            place = 1 % len(packets)
-            while time.perf_counter() < end_s[0]:
-                counts[number] += len(decoder.Decode(packets[place]))
-                place = (place + 1) % len(packets)
-            del decoder
-            stream.close()
+            packets = itertools.cycle([self._packet(data) for data in self._packets])
+            try:
+                yield lambda: len(decoder.Decode(next(packets)))
+            finally:
+                del decoder
+                stream.close()
 
     def _packet(self, data: np.ndarray[Any, Any]) -> Any:
         packet = self._library.PacketData()

@@ -42,6 +42,7 @@ class Camera:
         reconnect_min_s: First wait before connecting again, in seconds.
         reconnect_max_s: Longest such wait, in seconds.
         fallbacks: Says how often a decoder failed and another took its place.
+        decoder: What was chosen to decode it, in words.
     """
 
     camera_id: str
@@ -53,6 +54,7 @@ class Camera:
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 30.0
     fallbacks: Callable[[], int] = int
+    decoder: str = ""
 
 
 class End(Enum):

@@ -93,6 +93,7 @@ def create_camera(
         reconnect_min_s=settings.reconnect_min_s,
         reconnect_max_s=max(settings.reconnect_min_s, settings.reconnect_max_s),
         fallbacks=lambda: choice.fallbacks,
+        decoder=source.decoder,
     )
 
 

@@ -46,7 +46,7 @@ class LiveAccuracy:
         return len(self._published)
 
     def add(self, message: Mapping[str, Any]) -> bool:
-        """Keep one message of the schema `edge.detections/1.0`.
+        """Keep one message of the schema `edge.detections/1.1`.
 
         Objects with labels that no scene has are left out: there is no truth to hold them against.
 

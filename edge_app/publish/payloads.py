@@ -60,6 +60,8 @@ class CameraHealth:
     reconnects: int = 0
     candidates_invalid: int = 0
     candidates_overflow: int = 0
+    decoder: str | None = None
+    decoder_fallbacks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,19 @@ def _second_text(unix_s: int) -> str:
 def detections_payload(
     stamp: Stamp, detections: Detections, model: ModelInfo, dropped_frames: int
 ) -> Payload:
-    """Build an `edge.detections/1.0` message.
+    """Build an `edge.detections/1.1` message.
 
     Boxes are rounded to 0.1 px, confidences to 4 decimals, milliseconds to 3: beyond that is noise.
     """
     info, timings = detections.info, detections.timings
     media_time_s = info.media_time_s
-    return envelope("edge.detections/1.0", stamp) | {
+    return envelope("edge.detections/1.1", stamp) | {
         "camera": info.camera_id,
         "replayed": False,
         "frame_id": info.frame_id,
         "captured_at": rfc3339(info.captured_at_ns),
         "media_time_s": None if media_time_s is None else round(media_time_s, 6),
+        "camera_time": None if info.camera_time_ns is None else rfc3339(info.camera_time_ns),
         "image": {"width": info.width, "height": info.height},
         "model": _model(model),
         "latency_ms": {
@@ -159,6 +162,7 @@ def info_payload(stamp: Stamp, info: NodeInfo) -> Payload:
         "model": _whole_model(next(iter(cameras))),
         "models": [_whole_model(model) | {"cameras": names} for model, names in cameras.items()],
         "cameras": list(info.models),
+        "decoders": dict(info.decoders),
         "schemas": list(NAMES),
     }
 
@@ -261,4 +265,6 @@ def _camera_health(camera: CameraHealth) -> Payload:
         "dropped": {reason.value: count for reason, count in camera.dropped.items()},
         "reconnects": camera.reconnects,
         "candidates": {"invalid": camera.candidates_invalid, "overflow": camera.candidates_overflow},
+        "decoder": camera.decoder,
+        "decoder_fallbacks": camera.decoder_fallbacks,
     }

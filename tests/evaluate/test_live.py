@@ -21,7 +21,7 @@ def scene(seed: int) -> StreetScene:
 def message(camera: str, index: int, xyxy: NDArray[Any], class_id: NDArray[Any]) -> dict[str, Any]:
     """The parts of a published message that matter here; class ids are of some other model."""
     return {
-        "schema": "edge.detections/1.0",
+        "schema": "edge.detections/1.1",
         "camera": camera,
         "media_time_s": round(index / FPS, 6),
         "image": {"width": 320, "height": 192},

@@ -41,7 +41,7 @@ def travelled(payload: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_detections_message_is_exactly_this() -> None:
     assert travelled(payloads.detections_payload(STAMP, sample(), MODEL, 3)) == {
-        "schema": "edge.detections/1.0",
+        "schema": "edge.detections/1.1",
         "node": "node-1",
         "boot": "0a" * 16,
         "id": "01HGW2N7EHJVJ4CJ999RRS2E97",

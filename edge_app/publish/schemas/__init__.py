@@ -12,7 +12,7 @@ NAMES = (
     "edge.info/1.2",
     "edge.health/1.2",
     "edge.camera_status/1.1",
-    "edge.detections/1.0",
+    "edge.detections/1.1",
     "edge.counts/1.0",
     "edge.command_reply/1.0",
     "edge.snapshot/1.0",
