@@ -88,7 +88,7 @@ class DecoderLimit:
         library = self._library
         with self._gpu.attach():
             stream = Stream()
-            decoder = library.CreateDecoder(
+            decoder: Any = library.CreateDecoder(
                 gpuid=self._gpu.ordinal,
                 codec=getattr(library.cudaVideoCodec, self._codec),
                 cudacontext=self._gpu.handle,
@@ -100,7 +100,7 @@ class DecoderLimit:
             try:
                 yield lambda: len(decoder.Decode(next(packets)))
             finally:
-                del decoder
+                decoder = None
                 stream.close()
 
     def _packet(self, data: np.ndarray[Any, Any]) -> Any:
