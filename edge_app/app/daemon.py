@@ -35,6 +35,7 @@ from edge_app.ops.logging import configure_logging, tell_what_was_left_out
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
 from edge_app.ops.sd_notify import notify
+from edge_app.ops.sensors import Sensors
 from edge_app.ops.service_report import ServiceReport, ServiceState
 from edge_app.ops.signals import stop_on_signals
 from edge_app.pipeline.lanes import FrameLanes
@@ -93,6 +94,7 @@ class Application:
         self._started = time.monotonic()
         self._started_at_ns = time.time_ns()
         self._cpu = CpuMeter()
+        self._sensors = Sensors()
         self._street: Street | None = None
         self._publisher_error: BaseException | None = None
         enabled = {name: camera for name, camera in config.cameras.items() if camera.enabled}
@@ -191,6 +193,7 @@ class Application:
             broker_reconnects=self._publisher.reconnects,
             rss_bytes=rss_bytes(),
             cpu_percent=self._cpu.percent(),
+            temperature_c=self._sensors.read().hottest_celsius,
             sinks=self._sinks.states(),
             cameras={
                 name: CameraHealth(

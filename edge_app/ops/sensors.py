@@ -37,6 +37,11 @@ class Readings:
     jetson_gpu_load: float | None
 
     @property
+    def hottest_celsius(self) -> float | None:
+        """The highest of the temperatures; None where there is no sensor."""
+        return max(self.celsius.values(), default=None)
+
+    @property
     def jetson_gpu_celsius(self) -> float | None:
         """The temperature of a Jetson's GPU: its zone is gpu-thermal, or GPU-therm on older ones."""
         return next((value for name, value in self.celsius.items() if name.lower().startswith("gpu")), None)

@@ -90,6 +90,10 @@ class Discovery:
             "cpu": self._gauge("Processor", "value_json.cpu_percent", "%", health),
             "memory": self._gauge("Memory", "(value_json.rss_bytes or 0) / 1048576", MEBIBYTE, health),
             "queue": self._gauge("Messages waiting", "value_json.queue_depth", None, health),
+            "temperature": {
+                **self._gauge("Temperature", "value_json.temperature_c", "°C", health),
+                "device_class": "temperature",
+            },
         }
         if self.durable:
             parts["outbox"] = self._gauge("Messages on disk", "value_json.outbox.messages", None, health)
@@ -111,6 +115,15 @@ class Discovery:
             "fps": self._gauge(
                 "Frames", f"value_json.cameras[{_quoted(camera_id)}].fps", "frames/s", self.topics.health
             ),
+            "dropped": {
+                **self._gauge(
+                    "Dropped",
+                    f"value_json.cameras[{_quoted(camera_id)}].dropped.values() | sum",
+                    None,
+                    self.topics.health,
+                ),
+                "state_class": "total_increasing",
+            },
         }
         for label in self.shown(model):
             key, value = model.labels.index(label), f"(value_json.counts[{_quoted(label)}] | default(0))"

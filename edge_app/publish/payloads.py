@@ -66,7 +66,10 @@ class CameraHealth:
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """How the daemon does at one moment. `cpu_percent` is of one core; None where unknown."""
+    """How the daemon does at one moment. `cpu_percent` is of one core; None where unknown.
+
+    `temperature_c` is that of the machine's hottest sensor, in degrees Celsius.
+    """
 
     uptime_s: float
     queue_depth: int
@@ -76,6 +79,7 @@ class HealthSnapshot:
     cameras: Mapping[str, CameraHealth] = field(default_factory=dict)
     outbox: OutboxState | None = None
     sinks: Mapping[str, SinkState] = field(default_factory=dict)
+    temperature_c: float | None = None
 
 
 def encode(payload: Payload) -> bytes:
@@ -177,6 +181,7 @@ def health_payload(stamp: Stamp, health: HealthSnapshot) -> Payload:
         "broker_reconnects": health.broker_reconnects,
         "rss_bytes": health.rss_bytes,
         "cpu_percent": None if health.cpu_percent is None else round(health.cpu_percent, 1),
+        "temperature_c": None if health.temperature_c is None else round(health.temperature_c, 1),
         "cameras": {camera_id: _camera_health(camera) for camera_id, camera in health.cameras.items()},
         "sinks": {name: _sink(sink) for name, sink in health.sinks.items()},
     }

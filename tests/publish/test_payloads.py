@@ -53,6 +53,7 @@ def test_a_detections_message_is_exactly_this() -> None:
         "frame_id": 41,
         "captured_at": "2023-11-14T22:13:20.073456Z",
         "media_time_s": 1.366667,
+        "camera_time": None,
         "image": {"width": 1920, "height": 1080},
         "model": {"name": "demo", "sha256": "0f" * 32, "backend": "onnxruntime", "precision": "fp32"},
         "latency_ms": {
@@ -87,6 +88,12 @@ def test_tracks_and_unknown_media_time() -> None:
     message = travelled(payloads.detections_payload(STAMP, found, MODEL, 0))
     assert [thing["track_id"] for thing in message["objects"]] == [5, 2**40]
     assert message["media_time_s"] is None
+
+
+def test_the_cameras_own_time() -> None:
+    info = replace(sample().info, camera_time_ns=1_700_000_000_123_456_789)
+    message = travelled(payloads.detections_payload(STAMP, replace(sample(), info=info), MODEL, 0))
+    assert message["camera_time"] == "2023-11-14T22:13:20.123456Z"
 
 
 @pytest.mark.parametrize("state", list(NodeState))
@@ -134,7 +141,7 @@ class TestSchemas:
         assert len({schema(name)["title"] for name in NAMES}) == len(NAMES)
 
     def test_an_unknown_name_is_refused(self) -> None:
-        with pytest.raises(KeyError, match=r"edge\.detections/1\.0"):
+        with pytest.raises(KeyError, match=r"edge\.detections/1\.1"):
             schema("edge.other/1.0")
 
     def test_subscribers_may_get_more_fields_but_ours_send_none(self) -> None:
