@@ -73,6 +73,15 @@ class StageFailedError(EdgeAppError):
         self.stage = stage
 
 
+class StageHungError(StageFailedError):
+    """A stage has work and does none of it; the process ends, for nothing else frees a thread that hangs."""
+
+    def __init__(self, stage: str, idle_s: float) -> None:
+        words = f"stage {stage!r} hangs: it has work and has done nothing for {idle_s:.0f} s"
+        EdgeAppError.__init__(self, words)
+        self.stage = stage
+
+
 class EndOfStream(Exception):  # noqa: N818 - control flow, not an error
     """A finite source has delivered its last frame."""
 

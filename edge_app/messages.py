@@ -48,6 +48,8 @@ class CameraState(str, Enum):
     CONNECTING = "connecting"
     STREAMING = "streaming"
     STALLED = "stalled"
+    FROZEN = "frozen"
+    """Frames come, and all show the same picture."""
     LOST = "lost"
     DISABLED = "disabled"
     """A command said so; another one enables it."""

@@ -33,17 +33,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--audio", action="store_true", help="send an audio track too")
     parser.add_argument("--user", help="ask for this user name and the password read from standard input")
     parser.add_argument("--auth", choices=("basic", "digest"), default="digest")
+    parser.add_argument("--still", action="store_true", help="show one picture for ever")
+    parser.add_argument("--noise", action="store_true", help="with --still: as a sensor sees it, in the dark")
     parser.add_argument("--late-keyframe", action="store_true", help="hold back the first keyframe")
     return parser.parse_args()
 
 
 def launch_line(options: argparse.Namespace) -> str:
     encoder = ENCODERS[options.codec].format(gop=options.fps)
-    video = (
-        "videotestsrc is-live=true pattern=ball ! "
-        f"video/x-raw,width={options.width},height={options.height},framerate={options.fps}/1 ! "
-        f"timeoverlay ! {encoder} name=pay0 pt=96 config-interval=1"
-    )
+    size = f"video/x-raw,width={options.width},height={options.height},framerate={options.fps}/1"
+    picture = f"videotestsrc is-live=true pattern=ball ! {size} ! timeoverlay"
+    if options.still:
+        picture = f"videotestsrc is-live=true pattern=smpte75 ! {size}"
+    if options.noise:
+        sensor = f"videotestsrc is-live=true pattern=snow ! {size} ! mix.sink_1"
+        mixed = f"{picture} ! mix.sink_0 {sensor} compositor name=mix sink_1::alpha=0.02 latency=100000000"
+        picture = f"{mixed} ! {size} ! videoconvert"
+    video = f"{picture} ! {encoder} name=pay0 pt=96 config-interval=1"
     audio = "audiotestsrc is-live=true ! audio/x-raw,rate=8000 ! alawenc ! rtppcmapay name=pay1 pt=97"
     return f"( {video} {audio if options.audio else ''} )"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import threading
 import time
@@ -21,19 +22,20 @@ from edge_app.app.detector import Detector, open_detector
 from edge_app.app.monitoring import Monitoring, Watched
 from edge_app.app.sinks import SinkBuilder
 from edge_app.capture.attempt import Camera
-from edge_app.capture.cameras import CameraGroup
+from edge_app.capture.cameras import SUPERVISOR, CameraGroup
 from edge_app.capture.factory import create_camera
 from edge_app.capture.snapshot import SnapshotTap
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import CameraSection
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
-from edge_app.errors import CaptureError, ConfigError, EdgeAppError
+from edge_app.errors import EXIT_FAILURE, CaptureError, ConfigError, EdgeAppError, StageHungError
 from edge_app.interfaces import PixelMemory, Sink, VideoDecoders
 from edge_app.messages import NodeInfo
 from edge_app.ops.logging import configure_logging, tell_what_was_left_out
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
+from edge_app.ops.progress import Part, ProgressWatch
 from edge_app.ops.sd_notify import notify
 from edge_app.ops.sensors import Sensors
 from edge_app.ops.service_report import ServiceReport, ServiceState
@@ -42,8 +44,9 @@ from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.router import FrameRouter
 from edge_app.pipeline.stage import unless_stopped
 from edge_app.pipeline.statistics import Statistics
-from edge_app.pipeline.street import Model, Street
+from edge_app.pipeline.street import DEADLINE_S, Model, Street
 from edge_app.publish.commands.registry import CommandRegistry
+from edge_app.publish.connection import BROKER_THREAD
 from edge_app.publish.payloads import CameraHealth, HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
 from edge_app.publish.sinks import SinkGroup
@@ -54,6 +57,12 @@ logger = logging.getLogger(__name__)
 STREET_STOP_S = 1.5
 PUBLISHER_STOP_S = 1.0
 """Together, with what else there is to do, less than the 5 s in which SIGTERM ends the daemon."""
+
+LAST_RESORT_S = 8.0
+"""After so long a process with a stage that hangs ends, whatever else it was about to do."""
+
+WATCHDOG_TRIGGER = "WATCHDOG=trigger"
+"""Has the service manager do what it does when WATCHDOG=1 does not come; sd_notify(3)."""
 
 
 def run_daemon(path: Path, log_level: str | None = None) -> None:
@@ -137,7 +146,9 @@ class Application:
         sink = tap if config.mqtt.commands.enabled else router
         self._cameras = CameraGroup(cameras, sink, self._watch)
         register_commands(commands, self._cameras, tap, config.mqtt.commands)
-        self._report = ServiceReport(self._service_state, lambda: self._publisher.alive)
+        self._progress: ProgressWatch | None = None
+        self._hung = False
+        self._report = ServiceReport(self._service_state, self._gets_on)
         self._watched = Watched(
             node=self._node,
             started_at_s=self._started_at_ns / 1e9,
@@ -173,10 +184,14 @@ class Application:
             raise
         finally:
             self._report.stop()
-            notify("STOPPING=1", "STATUS=stopping: " + reason.partition("\n")[0])
+            # A service that stops on purpose is not started again for its watchdog.
+            on_purpose = [] if self._hung else ["STOPPING=1"]
+            notify(*on_purpose, "STATUS=stopping: " + reason.partition("\n")[0])
             self._watch.stopping(reason)
             self._sinks.stop(PUBLISHER_STOP_S)
             self._monitoring.stop()
+            if self._hung:
+                notify(WATCHDOG_TRIGGER)
         logger.info("stopped: %s", reason, extra={"event": "daemon_stopped"})
 
     def dropped_frames(self, camera_id: str) -> int:
@@ -251,11 +266,38 @@ class Application:
             if self._publisher_error is not None:
                 street.fail("publisher", self._publisher_error)
             self._watch.running()
+            self._progress = ProgressWatch(self._parts(street), self._hangs)
+            self._progress.start()
             self._report.start()
             street.run(stop, stop_timeout_s=STREET_STOP_S)
         finally:
-            for detector in list(detectors.values()):  # a model that is still being opened may come yet
+            if self._progress is not None:
+                self._progress.stop()
+            # One that hangs would be waited for; a model that is still being opened may come yet.
+            for detector in [] if self._hung else list(detectors.values()):
                 detector.backend.close()
+
+    def _parts(self, street: Street) -> list[Part]:
+        """Return what must get on; a camera, or a broker, that is away is not among it."""
+        return [
+            Part("capture", SUPERVISOR, lambda: DEADLINE_S, self._cameras.sign),
+            *street.parts(),
+            Part("publisher", BROKER_THREAD, lambda: DEADLINE_S, self._publisher.sign),
+        ]
+
+    def _gets_on(self) -> bool:
+        return self._progress is not None and self._progress.well()
+
+    def _hangs(self, part: Part, idle_s: float) -> None:
+        """End the process: in order if that can be, and surely after a while."""
+        self._hung = True
+        error = StageHungError(part.name, idle_s)
+        notify(f"STATUS={error.message}")
+        last_resort = threading.Timer(LAST_RESORT_S, _end_at_once)
+        last_resort.daemon = True
+        last_resort.start()
+        if self._street is not None:
+            self._street.fail(part.name, error)
 
     def _open_models(self, detectors: dict[str | None, Detector], stop: threading.Event) -> bool:
         """Open the models that have cameras, one after the other, into `detectors`; True once all are."""
@@ -311,6 +353,12 @@ class Application:
         self._publisher_error = error
         if self._street is not None:
             self._street.fail("publisher", error)
+
+
+def _end_at_once() -> None:
+    logger.critical("what hangs keeps the process from its end, which comes now")
+    notify(WATCHDOG_TRIGGER)
+    os._exit(EXIT_FAILURE)
 
 
 class _FrameMemory:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from edge_app.capture.frozen import FrozenWatch, SurfaceLooker, look_at
 from edge_app.errors import ChannelClosed, EdgeAppError, EndOfStream
 from edge_app.interfaces import FrameSink, Picture, Source
 from edge_app.messages import Frame, FrameInfo
@@ -43,6 +44,7 @@ class Camera:
         reconnect_max_s: Longest such wait, in seconds.
         fallbacks: Says how often a decoder failed and another took its place.
         decoder: What was chosen to decode it, in words.
+        frozen_s: With the same picture for so long, in seconds, a live camera is frozen; None: it never is.
     """
 
     camera_id: str
@@ -55,6 +57,7 @@ class Camera:
     reconnect_max_s: float = 30.0
     fallbacks: Callable[[], int] = int
     decoder: str = ""
+    frozen_s: float | None = None
 
 
 class End(Enum):
@@ -80,6 +83,7 @@ class Attempt:
         sink: Takes the frames.
         frame_ids: The camera's counter, shared by all its attempts.
         changed: Called after a change that the supervisor should see at once.
+        looker: Looks at pictures in a GPU's memory.
 
     Attributes:
         opened: Whether the source is open.
@@ -92,12 +96,20 @@ class Attempt:
     """
 
     def __init__(
-        self, camera: Camera, sink: FrameSink, frame_ids: itertools.count[int], changed: Callable[[], None]
+        self,
+        camera: Camera,
+        sink: FrameSink,
+        frame_ids: itertools.count[int],
+        changed: Callable[[], None],
+        looker: SurfaceLooker,
     ) -> None:
         self._camera = camera
         self._sink = sink
         self._frame_ids = frame_ids
         self._changed = changed
+        self._looker = looker
+        watched = camera.live and camera.frozen_s is not None
+        self._frozen = FrozenWatch(camera.frozen_s or 0.0, changed) if watched else None
         self._lock = threading.Lock()
         self._revoked = False
         self._thread = threading.Thread(target=self._run, name=f"capture-{camera.camera_id}", daemon=True)
@@ -124,6 +136,11 @@ class Attempt:
     def join(self, timeout_s: float) -> None:
         """Wait until its thread has ended, `timeout_s` seconds at most."""
         self._thread.join(timeout_s)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the same picture has come for longer than it may."""
+        return self._frozen is not None and self._frozen.frozen
 
     @property
     def overdue_at_s(self) -> float:
@@ -173,6 +190,8 @@ class Attempt:
             picture = source.read(READ_TIMEOUT_S)
             if picture is not None:
                 self.waiting_since_s = None
+                if self._frozen is not None and self._frozen.due:
+                    picture = look_at(picture, self._frozen, self._looker)
                 self._deliver(picture)
                 self._alive()
             elif not self._camera.live:

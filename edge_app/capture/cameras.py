@@ -1,7 +1,8 @@
 """All cameras of the process: a reader thread for each, and one supervisor that reconnects them for ever.
 
     connecting ──▶ streaming ──▶ stalled ──▶ streaming | lost
-        │              └───────▶ lost ─────▶ streaming
+        │              ├───────▶ lost ─────▶ streaming
+        │              └───────▶ frozen ───▶ streaming | stalled | lost
         └──▶ lost              (ended: a finite source is through; disabled ──▶ connecting, by command)
 
 A lost camera stays lost, with the newest reason, until its next picture; so does a stalled one until it
@@ -19,9 +20,11 @@ from dataclasses import replace
 
 from edge_app.capture.attempt import Attempt, Camera, End
 from edge_app.capture.backoff import Backoff
+from edge_app.capture.frozen import SurfaceLooker
 from edge_app.errors import EndOfStream
 from edge_app.interfaces import CameraObserver, FrameSink
 from edge_app.messages import CameraState, CameraStatus
+from edge_app.ops.progress import Sign
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,9 @@ MAX_ABANDONED = 16
 """Threads that hang inside a driver cannot be ended; a bound keeps a bad camera from filling the memory."""
 
 _TICK_S = 1.0
+
+
+SUPERVISOR = "capture-supervisor"
 
 
 class CameraGroup:
@@ -58,12 +64,18 @@ class CameraGroup:
     ) -> None:
         self._wake = threading.Event()
         self._stopping = False
+        self._turns = 0
         self._max_abandoned = max_abandoned
-        self._watches = [
-            _Watch(camera, sink, observer, changed=self._wake.set, may_abandon=self._may_abandon)
-            for camera in cameras
-        ]
-        self._supervisor = threading.Thread(target=self._supervise, name="capture-supervisor", daemon=True)
+        self._sink, self._observer = sink, observer
+        self._looker = SurfaceLooker()
+        self._lock = threading.Lock()
+        """Held while a camera is stepped, comes or goes: one that has gone shows no state any more."""
+        self._watches = {camera.camera_id: self._watch(camera) for camera in cameras}
+        self._gone: list[_Watch] = []
+        """Whose readers may still hang."""
+        self._next_ids: dict[str, int] = {}
+        """Of cameras that have gone: one that comes back goes on counting."""
+        self._supervisor = threading.Thread(target=self._supervise, name=SUPERVISOR, daemon=True)
 
     def start(self) -> None:
         """Begin to connect to all cameras at once; returns without waiting for any."""
@@ -76,12 +88,14 @@ class CameraGroup:
         """
         deadline_s = time.monotonic() + timeout_s
         self._stopping = True
+        self._looker.stop()
         self._wake.set()
         if self._supervisor.ident is not None:
             self._supervisor.join(timeout_s)
-        for watch in self._watches:
+        watches = [*self._watches.values(), *self._gone]
+        for watch in watches:
             watch.give_up()
-        for watch in self._watches:
+        for watch in watches:
             if not watch.join(deadline_s):
                 logger.warning("camera %s: its reader hangs and is left behind", watch.status.camera_id)
 
@@ -92,7 +106,7 @@ class CameraGroup:
             KeyError: There is no such camera.
             EndOfStream: It has delivered all that it has.
         """
-        watch = {watch.status.camera_id: watch for watch in self._watches}[camera_id]
+        watch = self._watches[camera_id]
         if watch.through:
             raise EndOfStream
         watch.enabled = enabled
@@ -100,18 +114,73 @@ class CameraGroup:
 
     def statuses(self) -> Mapping[str, CameraStatus]:
         """Return how each camera does, by its id."""
-        return {watch.status.camera_id: watch.status for watch in self._watches}
+        return {camera_id: watch.status for camera_id, watch in self._watches.items()}
+
+    def let_go(self, camera_id: str) -> int:
+        """Stop to read a camera, of which no frame passes from now on and no state is told; any thread.
+
+        Returns:
+            The id that its next frame would have had.
+
+        Raises:
+            KeyError: There is no such camera.
+        """
+        with self._lock:
+            watches = dict(self._watches)
+            watch = watches.pop(camera_id)
+            watch.give_up()
+            self._watches = watches
+            self._gone = [gone for gone in self._gone if gone.lives] + [watch]
+            self._next_ids[camera_id] = next_id = next(watch.frame_ids)
+            return next_id
+
+    def add(self, camera: Camera) -> None:
+        """Read one more camera. If it was let go before, its frames go on being counted.
+
+        The device of a camera that was let go is opened only when its reader has ended, or hangs.
+        """
+        with self._lock:
+            before = [gone for gone in self._gone if gone.camera_id == camera.camera_id]
+            self._gone = [gone for gone in self._gone if gone not in before]
+            watch = self._watch(camera)
+            watch.frame_ids = itertools.count(self._next_ids.get(camera.camera_id, 0))
+            for gone in before:
+                watch.follow(gone)
+            self._watches = {**self._watches, camera.camera_id: watch}
+        self._wake.set()
+
+    def _watch(self, camera: Camera) -> _Watch:
+        return _Watch(
+            camera,
+            self._sink,
+            self._observer,
+            changed=self._wake.set,
+            may_abandon=self._may_abandon,
+            looker=self._looker,
+        )
+
+    def sign(self) -> Sign:
+        """Return whether the supervisor gets on: without it no camera is connected to again."""
+        return Sign(work=not self._stopping, done=self._turns)
 
     def _supervise(self) -> None:
         while not self._stopping:
+            self._turns += 1
             self._wake.clear()
             now_s = time.monotonic()
-            next_s = min([watch.step(now_s) for watch in self._watches], default=now_s + _TICK_S)
+            due_s = [self._step(watch, now_s) for watch in self._watches.values()]
+            next_s = min(due_s, default=now_s + _TICK_S)
             self._wake.wait(max(0.0, min(next_s, now_s + _TICK_S) - time.monotonic()))
+
+    def _step(self, watch: _Watch, now_s: float) -> float:
+        with self._lock:
+            gone = self._watches.get(watch.camera_id) is not watch
+            return float("inf") if gone else watch.step(now_s)
 
     def _may_abandon(self) -> bool:
         """Whether one more reader may be started although others hang."""
-        return sum(watch.abandoned for watch in self._watches) < self._max_abandoned
+        watches = [*self._watches.values(), *self._gone]
+        return sum(watch.abandoned for watch in watches) < self._max_abandoned
 
 
 class _Watch:
@@ -125,16 +194,22 @@ class _Watch:
         *,
         changed: Callable[[], None],
         may_abandon: Callable[[], bool],
+        looker: SurfaceLooker,
     ) -> None:
         self._camera = camera
         self._sink = sink
         self._observer = observer
         self._changed = changed
         self._may_abandon = may_abandon
+        self._looker = looker
         self._backoff = Backoff(camera.reconnect_min_s, camera.reconnect_max_s)
-        self._frame_ids = itertools.count()
+        self.camera_id = camera.camera_id
+        self.frame_ids = itertools.count()
+        """Shared by all its attempts."""
         self._attempt: Attempt | None = None
         self._lingering: list[Attempt] = []
+        self._predecessors: list[Attempt] = []
+        """Of the camera before it was altered; given a moment to end before they count as hanging."""
         self.through = False
         self.enabled = True
         """Set by any thread; the supervisor does what it says."""
@@ -148,7 +223,20 @@ class _Watch:
     @property
     def abandoned(self) -> int:
         """How many of its readers were given up and still hang."""
-        return sum(attempt.is_alive() for attempt in self._lingering)
+        late = self._predecessors if time.monotonic() >= self._replace_at_s else []
+        return sum(attempt.is_alive() for attempt in (*self._lingering, *late))
+
+    @property
+    def lives(self) -> bool:
+        """Whether any of its readers runs, or hangs."""
+        return any(attempt.is_alive() for attempt in self._attempts())
+
+    def follow(self, other: _Watch) -> None:
+        """Take the place of the watch of the same camera before it was altered, which was given up."""
+        self.enabled = other.enabled
+        self._connections += other._connections
+        self._predecessors += [attempt for attempt in other._attempts() if attempt.is_alive()]
+        self._replace_at_s = other._replace_at_s
 
     def step(self, now_s: float) -> float:
         """Do what is due, and return when something will be due next (monotonic seconds)."""
@@ -169,6 +257,8 @@ class _Watch:
         """Let no more frames through."""
         for attempt in self._attempts():
             attempt.revoke()
+        self._predecessors, self._lingering, self._attempt = self._attempts(), [], None
+        self._replace_at_s = time.monotonic() + LINGER_S
 
     def join(self, deadline_s: float) -> bool:
         """Wait for the readers until `deadline_s`; False if one of them hangs."""
@@ -177,16 +267,18 @@ class _Watch:
         return not any(attempt.is_alive() for attempt in self._attempts())
 
     def _attempts(self) -> list[Attempt]:
-        return [*self._lingering, *([] if self._attempt is None else [self._attempt])]
+        current = [] if self._attempt is None else [self._attempt]
+        return [*self._predecessors, *self._lingering, *current]
 
     def _connect(self, now_s: float) -> float:
         """Start the next attempt when its time has come and nothing stands against it."""
         if now_s < self._retry_at_s:
             return self._retry_at_s
-        self._lingering = [attempt for attempt in self._lingering if attempt.is_alive()]
-        if self._lingering and now_s < self._replace_at_s:
+        alive = [attempt for attempt in self._attempts() if attempt.is_alive()]
+        if alive and now_s < self._replace_at_s:
             # It may be about to close its device, which cannot be opened twice.
             return self._replace_at_s
+        self._lingering, self._predecessors = alive, []
         if len(self._lingering) >= MAX_ABANDONED_PER_CAMERA or not self._may_abandon():
             whose = (
                 f"{len(self._lingering)} of its readers" if self._lingering else "readers of other cameras"
@@ -202,7 +294,7 @@ class _Watch:
             )
         if self._shown is None or self._shown.state is CameraState.DISABLED:
             self._show(CameraState.CONNECTING, None)
-        attempt = Attempt(self._camera, self._sink, self._frame_ids, self._changed)
+        attempt = Attempt(self._camera, self._sink, self.frame_ids, self._changed, self._looker)
         attempt.start()
         self._attempt = attempt
         return attempt.overdue_at_s
@@ -255,7 +347,11 @@ class _Watch:
             reconnects=self._connections - 1,
             decoder_fallbacks=self._camera.fallbacks(),
         )
-        self._show(CameraState.STREAMING, None)
+        if attempt.frozen:
+            words = f"the same picture for {self._camera.frozen_s:g} s; its frames go on to be looked at"
+            self._show(CameraState.FROZEN, words)
+        else:
+            self._show(CameraState.STREAMING, None)
 
     def _lose(self, attempt: Attempt, state: CameraState, reason: str, now_s: float) -> None:
         if self._streaming_since_s is not None and now_s - self._streaming_since_s >= STEADY_S:
@@ -282,7 +378,7 @@ class _Watch:
             return
         self._shown = status
         size = "" if status.width is None else f" {status.width}x{status.height}"
-        calm = state not in (CameraState.STALLED, CameraState.LOST)
+        calm = state not in (CameraState.STALLED, CameraState.LOST, CameraState.FROZEN)
         logger.log(
             logging.INFO if calm else logging.WARNING,
             "camera %s: %s%s",

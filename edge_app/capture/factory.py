@@ -94,6 +94,7 @@ def create_camera(
         reconnect_max_s=max(settings.reconnect_min_s, settings.reconnect_max_s),
         fallbacks=lambda: choice.fallbacks,
         decoder=source.decoder,
+        frozen_s=settings.frozen_s,
     )
 
 

@@ -210,6 +210,12 @@ class CameraDefaults(SecretReference):
     stall_s: float = Field(
         10.0, ge=0.5, le=3600, description="Without a frame for so long: stalled, opened again"
     )
+    frozen_s: float | None = Field(
+        60.0,
+        ge=1,
+        le=86400,
+        description="Live cameras: with the same picture for so long: frozen, which is told; null: never",
+    )
     open_timeout_s: float = Field(10.0, ge=0.5, le=600, description="Longest wait for a connection")
     reconnect_min_s: float = Field(0.5, ge=0.1, le=3600, description="First wait before connecting again")
     reconnect_max_s: float = Field(30.0, ge=0.1, le=3600, description="Longest wait before connecting again")

@@ -46,3 +46,42 @@ def download(surface: Surface, size: tuple[int, int], pixel_format: PixelFormat)
         finally:
             buffer.close()
             stream.close()
+
+
+def download_rows(
+    surface: Surface, size: tuple[int, int], pixel_format: PixelFormat, step: int
+) -> NDArray[np.uint8 | np.uint16]:
+    """Copy every `step`-th row of a surface's luma on a stream of its own.
+
+    Into ordinary memory: to allocate page-locked memory for each picture may make the GPU wait.
+
+    Args:
+        surface: Lent, until this returns.
+        size: (width, height) in pixels.
+        pixel_format: NV12 or P016.
+        step: From row to row.
+
+    Returns:
+        (ceil(height / step), width) uint8, or uint16 of P016.
+
+    Raises:
+        BackendError: CUDA fails.
+    """
+    width, height = size
+    rows: NDArray[np.uint8 | np.uint16] = np.empty(
+        (-(-height // step), width), np.uint16 if pixel_format is PixelFormat.P016 else np.uint8
+    )
+    gpu = open_gpu(surface.device)
+    with gpu.attach(), cuda_errors("a picture cannot be copied from the GPU"):
+        stream = Stream()
+        try:
+            copy = cuda_driver().Memcpy2D()
+            copy.set_src_device(surface.address)
+            copy.set_dst_host(rows)
+            copy.width_in_bytes = copy.dst_pitch = rows.strides[0]
+            copy.src_pitch, copy.height = surface.pitch_bytes * step, len(rows)
+            copy(stream.native)
+            stream.synchronize()
+        finally:
+            stream.close()
+    return rows

@@ -11,7 +11,8 @@ from dataclasses import replace
 from edge_app.interfaces import CameraObserver
 from edge_app.messages import CameraState, CameraStatus, NodeState
 
-BAD_STATES = frozenset({CameraState.STALLED, CameraState.LOST})
+BAD_STATES = frozenset({CameraState.STALLED, CameraState.FROZEN, CameraState.LOST})
+GONE_STATES = frozenset({CameraState.STALLED, CameraState.LOST})
 
 
 def host_node_name() -> str:
@@ -109,7 +110,10 @@ class NodeWatch:
         reasons = [f"{status.camera_id} {status.state.value}" for status in bad] + list(
             self._troubles.values()
         )
-        return (NodeState.DEGRADED, ", ".join(reasons)) if reasons else (NodeState.ONLINE, None)
+        if not reasons:
+            return NodeState.ONLINE, None
+        none_left = all(status.state in GONE_STATES for status in self._statuses.values())
+        return NodeState.DEGRADED, ("no camera is left: " if none_left else "") + ", ".join(reasons)
 
     def _tell(self, state: NodeState, reason: str | None) -> None:
         if self._told != (state, reason):

@@ -207,6 +207,16 @@ class FrameLanes:
             self._drop(frame, DropReason.SHUTDOWN)
 
     @property
+    def ready(self) -> int:
+        """How many cameras have a frame here."""
+        return len(self._ready)
+
+    @property
+    def taken(self) -> int:
+        """A number that grows with every frame that is taken out."""
+        return self._turn
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed

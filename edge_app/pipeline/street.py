@@ -15,6 +15,7 @@ from typing import Protocol
 from edge_app.errors import ChannelClosed, StageFailedError
 from edge_app.interfaces import Backend, DetectionsSink, Pending
 from edge_app.messages import Candidates, Detections, Frame, FrameInfo, Timings
+from edge_app.ops.progress import Part, Sign
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.stage import OnFailure, Stage
 from edge_app.pipeline.statistics import Statistics
@@ -23,6 +24,12 @@ logger = logging.getLogger(__name__)
 
 BATCH_TIMEOUT_S = 60.0
 """A batch that takes longer than this has failed: the device hangs."""
+
+DEADLINE_S = 10.0
+"""A stage that has work and does none of it for so long hangs."""
+
+USUAL_BATCHES = 20
+"""A batch may take so many times as long as the slowest one so far, on a machine where that is more."""
 
 POLL_S = 0.25
 """How soon a waiting feeder notices that the street is being closed."""
@@ -146,6 +153,10 @@ class Street:
         """Report the failure of a stage outside the street, such as the publisher."""
         self._fail(stage, cause)
 
+    def parts(self) -> list[Part]:
+        """Return the stages, for a `ProgressWatch`."""
+        return [part for walk in self._walks for part in walk.parts()]
+
     def _shut_down(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         for walk in self._walks:
@@ -191,11 +202,39 @@ class _Walk:
         self.submitted = self.finished = 0
         self.ended = False
         self._through = False
-        behind = f" {model.name}" if model.name else ""
+        self._behind = f" {model.name}" if model.name else ""
+        self._submitting = self._awaiting = self._holding = False
+        self._handled = 0
+        self._slowest_s: float | None = None
         self.stages = (
-            Stage(f"feeder{behind}", self._feed, on_failure, on_end=lambda: self._in_flight.put(None)),
-            Stage(f"postprocess{behind}", self._postprocess, on_failure, on_end=self._end),
+            Stage(f"feeder{self._behind}", self._feed, on_failure, on_end=lambda: self._in_flight.put(None)),
+            Stage(f"postprocess{self._behind}", self._postprocess, on_failure, on_end=self._end),
         )
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return what can hang: what enqueues batches, what runs them, and what is made of them."""
+        feeder, postprocess = (stage.name for stage in self.stages)
+        return (
+            Part(feeder, feeder, lambda: DEADLINE_S, self._feeder_sign),
+            Part(f"inference{self._behind}", postprocess, self._batch_deadline_s, self._batch_sign),
+            Part(postprocess, postprocess, lambda: DEADLINE_S, self._postprocess_sign),
+        )
+
+    def _feeder_sign(self) -> Sign:
+        lanes, in_flight = self._model.lanes, self.submitted - self.finished
+        work = self._submitting or (lanes.ready > 0 and in_flight < self._model.backend.slot_count)
+        return Sign(work, self.submitted + lanes.taken)
+
+    def _batch_sign(self) -> Sign:
+        return Sign(self._awaiting, self.finished)
+
+    def _postprocess_sign(self) -> Sign:
+        return Sign(self._holding, self.finished + self._handled)
+
+    def _batch_deadline_s(self) -> float:
+        if self._slowest_s is None:
+            return BATCH_TIMEOUT_S
+        return min(BATCH_TIMEOUT_S, max(DEADLINE_S, USUAL_BATCHES * self._slowest_s))
 
     def close(self) -> None:
         """Take no more frames; what is in flight is finished."""
@@ -224,15 +263,20 @@ class _Walk:
                 backend.release(slot)
                 raise
             taken_ns = time.monotonic_ns()
-            self.submitted += 1
             infos = tuple(frame.info for frame in frames)
-            self._in_flight.put(InFlight(backend.submit(slot, frames), infos, taken_ns))
+            self._submitting = True
+            pending = backend.submit(slot, frames)
+            self._submitting = False
+            self.submitted += 1
+            self._in_flight.put(InFlight(pending, infos, taken_ns))
 
     def _postprocess(self) -> None:
         while (batch := self._in_flight.get()) is not None:
             for detections in self._finish(batch):
                 self._statistics.processed(detections.info.camera_id, detections.timings)
                 self._sink.put(detections, wait=detections.info.camera_id not in self._live)
+                self._handled += 1
+            self._holding = False
             self.finished += 1
         self._through = True
 
@@ -252,7 +296,10 @@ class _Walk:
     def _finish(self, batch: InFlight) -> Sequence[Detections]:
         """Wait for a batch and return the detections of its frames; the slot is free afterwards."""
         finished = []
+        began_s, self._awaiting = time.monotonic(), True
         with batch.pending.result(BATCH_TIMEOUT_S) as result:
+            self._awaiting, self._holding = False, True
+            self._slowest_s = max(self._slowest_s or 0.0, time.monotonic() - began_s)
             decode_ms = result.timings.decode_ms / len(batch.frames)
             for info, candidates in zip(batch.frames, result.candidates, strict=True):
                 timings = Timings(

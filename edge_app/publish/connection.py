@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from edge_app.errors import StageFailedError
+from edge_app.ops.progress import Sign
 from edge_app.publish.broker import Backoff, BrokerOptions, tls_context
 from edge_app.publish.mqtt import MqttSession, Waker
 from edge_app.publish.refusal import Cause, EndKind, RepeatFilter, SessionEnd, of_section
@@ -16,6 +17,9 @@ from edge_app.publish.troubles import BrokerTroubles
 
 logger = logging.getLogger(__name__)
 
+
+BROKER_THREAD = "broker"
+"""The thread of the main broker's connection; those of others are named after their sections too."""
 
 HANG_UPS_UNPROVEN = 2
 HANG_UPS_PROVEN = 6
@@ -87,7 +91,9 @@ class BrokerConnection:
         self._stopping = threading.Event()
         self._leave_at_s = 0.0
         self._connects = 0
-        self._thread = threading.Thread(target=self._main, name="broker", daemon=True)
+        self._turns = 0
+        name = BROKER_THREAD if options.where == "mqtt" else f"{BROKER_THREAD} {options.where}"
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self.connected = False
         self.problem: str | None = None
         """Why there is no connection, in words; None while there is one, or before the first attempt."""
@@ -106,6 +112,10 @@ class BrokerConnection:
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    def sign(self) -> Sign:
+        """Return whether it gets on. Waiting for a network, or for the next attempt, is no work."""
+        return Sign(self.connected, self._turns)
 
     def start(self) -> None:
         """Begin connecting; returns at once."""
@@ -185,6 +195,7 @@ class BrokerConnection:
         self._traffic.connected()
 
     def _leaving(self) -> bool:
+        self._turns += 1
         if self._backoff.lasts:  # asked often, so this is the place to notice it
             self._troubles.lasts()
         if not self._stopping.is_set():

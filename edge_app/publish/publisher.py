@@ -12,6 +12,7 @@ from edge_app.config.models import MqttSection
 from edge_app.errors import PublishError
 from edge_app.interfaces import DropObserver, SinkState
 from edge_app.messages import CameraStatus, Detections, DropReason, NodeInfo, NodeState
+from edge_app.ops.progress import Sign
 from edge_app.publish.broker import BrokerOptions
 from edge_app.publish.commands.desk import CommandDesk
 from edge_app.publish.commands.registry import CommandRegistry
@@ -128,6 +129,10 @@ class MqttPublisher(Traffic):
     def alive(self) -> bool:
         """Whether the thread runs that publishes, with a broker or without."""
         return self._connection.alive
+
+    def sign(self) -> Sign:
+        """Return whether the thread that publishes gets on; while it is gone it does not."""
+        return self._connection.sign() if self.alive else Sign(work=True, done=-1)
 
     @property
     def problem(self) -> str | None:

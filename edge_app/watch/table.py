@@ -25,6 +25,7 @@ _STATE_STYLES = {
     "connecting": "yellow",
     "degraded": "yellow",
     "stalled": "yellow",
+    "frozen": "yellow",
     "stopping": "dim",
     "ended": "dim",
     "lost": "red",

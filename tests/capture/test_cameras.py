@@ -452,7 +452,7 @@ def test_a_lost_camera_that_is_disabled_is_tried_no_more(run: Run, observer: Rec
 def test_an_ended_or_unknown_camera_cannot_be_switched(run: Run, sink: RecordingSink) -> None:
     group = run(camera("film", ActingSource(script(still, EndOfStream()), live=False)))
     sink.wait_finished("film")
-    wait_until(lambda: group._watches[0].through)
+    wait_until(lambda: group._watches["film"].through)
     with pytest.raises(EndOfStream):
         group.switch("film", enabled=False)
     with pytest.raises(KeyError):

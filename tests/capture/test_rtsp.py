@@ -236,3 +236,21 @@ def test_the_transport_is_the_one_asked_for_and_one_for_all(
     udp_sockets, message = found.stdout.splitlines()
     assert (int(udp_sockets) > 0) is over_udp
     assert "RTSP cameras use both tcp and udp" in message
+
+
+def test_a_camera_that_shows_one_picture_for_ever_is_frozen_and_one_with_a_sensors_noise_is_not(
+    rtsp_server: Start, sink: RecordingSink, observer: RecordingObserver, groups: list[CameraGroup]
+) -> None:
+    servers = {"still": rtsp_server("--still"), "noisy": rtsp_server("--still", "--noise")}
+    cameras = [create_camera(name, section(server.uri, frozen_s=2), None) for name, server in servers.items()]
+    groups.append(CameraGroup(cameras, sink, observer))
+    groups[0].start()
+    sink.wait_frames("noisy", 1)
+    noisy_since_s = time.monotonic()
+    told_s, _ = observer.wait("still", CameraState.FROZEN)
+    first_s = next(at_s for at_s, status in observer.seen if status.state is CameraState.STREAMING)
+    assert 1.9 < told_s - first_s < 4
+    sink.wait_frames("still", 10)
+    sink.wait_frames("noisy", 25)
+    time.sleep(max(0.0, noisy_since_s + 4 - time.monotonic()))
+    assert CameraState.FROZEN not in observer.states("noisy")

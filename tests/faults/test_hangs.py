@@ -1,0 +1,109 @@
+"""A part of the daemon that hangs ends the process, by name and in time; a restart is all that helps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import Mosquitto, needs_mosquitto, until
+from tests.e2e.daemon import BASE, write_config
+from tests.processes import environment
+from tests.publish.parts import Parts
+from tests.service_manager import ServiceManager
+
+pytestmark = [pytest.mark.broker, needs_mosquitto]
+
+SCENE = "scene://street?seed=1&size=320x192&fps=10"
+WATCHDOG_S = 3.0
+ENDING_S = 9.0
+"""What the daemon gives itself to end in order, and a second more."""
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[ServiceManager]:
+    manager = ServiceManager(tmp_path)
+    yield manager
+    manager.close()
+
+
+@pytest.mark.parametrize(
+    ("part", "deadline_s"),
+    [("inference", 10.0), ("feeder", 1.5), ("postprocess", 1.5), ("publisher", 1.5), ("capture", 1.5)],
+)
+def test_what_hangs_is_named_and_ends_the_process(
+    mosquitto: Mosquitto, parts: Parts, manager: ServiceManager, tmp_path: Path, part: str, deadline_s: float
+) -> None:
+    pytest.importorskip("cv2")
+    pytest.importorskip("onnxruntime")
+    mosquitto.start()
+    recorder = parts.recorder(mosquitto.uri)
+    config = write_config(tmp_path / "edge.yaml", mosquitto.uri, {"yard": SCENE})
+    trigger, log = tmp_path / "hang", tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.hanging_daemon", config, part, trigger, str(deadline_s)],
+            env=environment(**manager.environment(WATCHDOG_S)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until(lambda: len(recorder.on(f"{BASE}/camera/yard/detections")) > 5, "it works")
+        until(lambda: "1" in manager.values("WATCHDOG"), "the watchdog is told")
+        trigger.touch()
+        hung_s = time.monotonic()
+        assert process.wait(deadline_s + ENDING_S) == 1
+        took_s = time.monotonic() - hung_s
+    finally:
+        process.kill()
+        process.wait()
+    said = log.read_text(encoding="utf-8")
+    assert f"edge-app: stage '{part}' hangs: it has work and has done nothing for" in said
+    assert "hanging_daemon.py" in said, "its stack shows where"
+    assert took_s > deadline_s - 1
+    until(lambda: "trigger" in manager.values("WATCHDOG"), "the watchdog is triggered")
+    assert manager.values("WATCHDOG")[-1] == "trigger"
+    lived_s = max(told.at_s for told in manager.told if (told.name, told.value) == ("WATCHDOG", "1"))
+    assert lived_s < hung_s + deadline_s + 1, "nothing said that it lived when it was known to hang"
+    assert any(f"stage '{part}' hangs" in status for status in manager.values("STATUS"))
+    assert not manager.values("STOPPING"), "systemd would take it for an end on purpose"
+    *_, status = recorder.on(f"{BASE}/status")
+    if part == "publisher":
+        until(lambda: recorder.on(f"{BASE}/status")[-1]["state"] == "lost", "the broker says so")
+    else:
+        assert (status["state"], f"stage '{part}' hangs" in status["reason"]) == ("stopping", True)
+
+
+def test_a_daemon_without_any_camera_lives_on_and_says_so(
+    mosquitto: Mosquitto, parts: Parts, manager: ServiceManager, tmp_path: Path
+) -> None:
+    """Every camera is away for several deadlines: there is no work, and so nobody hangs."""
+    mosquitto.start()
+    recorder = parts.recorder(mosquitto.uri)
+    config = write_config(tmp_path / "edge.yaml", mosquitto.uri, {"yard": "rtsp://127.0.0.1:9/a"})
+    with (tmp_path / "log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.hanging_daemon", config, "none", tmp_path / "never", "1.0"],
+            env=environment(**manager.environment(WATCHDOG_S)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until(lambda: manager.values("WATCHDOG"), "the watchdog is told")
+        began_s = time.monotonic()
+        until(lambda: recorder.states()[-1:] == ["degraded"], "the node says that it has none")
+        assert recorder.on(f"{BASE}/status")[-1]["reason"] == "no camera is left: yard lost"
+        time.sleep(max(0.0, began_s + 4.0 - time.monotonic()))
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        last_s = max(told.at_s for told in manager.told if told.name == "WATCHDOG")
+        assert time.monotonic() - last_s < WATCHDOG_S
+        assert set(manager.values("WATCHDOG")) == {"1"}
+    finally:
+        process.kill()
+        process.wait()
