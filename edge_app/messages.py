@@ -75,7 +75,7 @@ class DropReason(str, Enum):
     TOO_OLD = "too_old"
     """The frame was older than `max_age_ms` when its turn came."""
     SHUTDOWN = "shutdown"
-    """The frame was still waiting when the daemon stopped."""
+    """The frame was still waiting when the daemon stopped, or its camera was altered or taken out."""
     PUBLISH_QUEUE_FULL = "publish_queue_full"
     """The detections waited behind more messages than the publish lane holds."""
     BROKER_ABSENT = "broker_absent"
@@ -273,6 +273,8 @@ class NodeInfo:
         started_at_ns: Unix time in nanoseconds.
         models: By camera; of all cameras, at least one.
         decoders: By camera, in words: what was chosen at the start.
+        history: By camera, also of those that have gone, the models of its frames: from which frame on, and
+            which. Empty: they were always those of `models`.
     """
 
     version: str
@@ -281,6 +283,14 @@ class NodeInfo:
     started_at_ns: int
     models: Mapping[str, ModelInfo]
     decoders: Mapping[str, str] = field(default_factory=dict)
+    history: Mapping[str, tuple[tuple[int, ModelInfo], ...]] = field(default_factory=dict)
+
+    def model_of(self, frame: FrameInfo) -> ModelInfo:
+        """Return the model that a frame was looked at with. Raises KeyError if there was no such camera."""
+        for first_frame_id, model in reversed(self.history.get(frame.camera_id, ())):
+            if frame.frame_id >= first_frame_id:
+                return model
+        return self.models[frame.camera_id]
 
 
 @dataclass(frozen=True, slots=True)

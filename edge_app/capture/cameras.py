@@ -134,6 +134,10 @@ class CameraGroup:
             self._next_ids[camera_id] = next_id = next(watch.frame_ids)
             return next_id
 
+    def next_frame_id(self, camera_id: str) -> int:
+        """Return the id that the first frame of a camera will have which is not there now."""
+        return self._next_ids.get(camera_id, 0)
+
     def add(self, camera: Camera) -> None:
         """Read one more camera. If it was let go before, its frames go on being counted.
 

@@ -57,6 +57,17 @@ class NodeWatch:
             if self._running:
                 self._tell(*self._judge())
 
+    def camera_gone(self, camera_id: str) -> None:
+        """A camera was taken out of the configuration."""
+        with self._lock:
+            status = self._statuses.pop(camera_id, None)
+            if status is None or self._stopped:
+                return
+            words = "it was taken out of the configuration"
+            self._observer.camera_changed(replace(status, state=CameraState.ENDED, reason=words))
+            if self._running:
+                self._tell(*self._judge())
+
     def trouble(self, part: str, words: str | None) -> None:
         """A part of the daemon fails, in words, and the rest goes on; None: it works again."""
         with self._lock:

@@ -7,11 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from edge_app.errors import ChannelClosed
-from edge_app.messages import DropReason, Frame
+from edge_app.messages import DropReason, Frame, FrameInfo
 
 FILE_LANE_FRAMES = 2
 """A file's reader may be this far ahead: it decodes while the model runs, and no further."""
@@ -36,6 +36,8 @@ class _Lane:
     period_s: float = float("inf")
     """Smoothed time from frame to frame; infinite until two frames have come."""
     finished: bool = False
+    first_frame_id: int = 0
+    """Earlier frames are of the camera before it was altered."""
 
     def arrived(self, now_s: float) -> None:
         """Note that a frame came."""
@@ -112,18 +114,19 @@ class FrameLanes:
         counts: FrameCounts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        lock = threading.Lock()
-        self._arrived = threading.Condition(lock)
-        self._lanes = {
-            camera_id: _Lane(is_live, threading.Condition(lock), turn)
-            for turn, (camera_id, is_live) in enumerate(live.items())
-        }
-        self._turn = len(self._lanes)
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._lanes: dict[str, _Lane] = {}
+        self._turn = 0
+        for camera_id, is_live in live.items():
+            self._lanes[camera_id] = self._new_lane(live=is_live)
         self._ready: list[tuple[int, _Lane]] = []
         """A heap of the lanes with frames, by when they were last served: every camera gets its turn."""
         self._wanted = 0
         """So many ready lanes the feeder waits for; it is not woken before."""
         self._unfinished = len(self._lanes)
+        self._ended = False
+        """Whether the feeder was told that there is no more."""
         self._max_age_s = max_age_s
         self._counts = counts
         self._clock = clock
@@ -136,12 +139,11 @@ class FrameLanes:
         self._counts.captured(camera_id)
         superseded = None
         with self._arrived:
-            lane = self._lanes[camera_id]
-            if not lane.live:
-                while len(lane.frames) >= FILE_LANE_FRAMES and not self._closed:
-                    lane.room.wait()
-            closed = self._closed
-            if not closed:
+            lane = self._lane_of(frame.info)
+            while lane is not None and not lane.live and len(lane.frames) >= FILE_LANE_FRAMES:
+                lane.room.wait()
+                lane = self._lane_of(frame.info)
+            if lane is not None:
                 if not lane.frames:
                     heappush(self._ready, (lane.served, lane))
                 elif lane.live:
@@ -151,7 +153,7 @@ class FrameLanes:
                 if 0 < self._wanted <= len(self._ready):
                     self._wanted = 0
                     self._arrived.notify()
-        if closed:
+        if lane is None:
             self._drop(frame, DropReason.SHUTDOWN)
             raise ChannelClosed
         if superseded is not None:
@@ -160,10 +162,42 @@ class FrameLanes:
     def finish(self, camera_id: str) -> None:
         """Say that this camera will send no more frames."""
         with self._arrived:
-            lane = self._lanes[camera_id]
-            self._unfinished -= not lane.finished
-            lane.finished = True
+            lane = self._lanes.get(camera_id)
+            if lane is not None:
+                self._unfinished -= not lane.finished
+                lane.finished = True
             self._arrived.notify()
+
+    def add(self, camera_id: str, *, live: bool, first_frame_id: int = 0) -> None:
+        """Take frames of one more camera, or of one that was altered, whose waiting frames are dropped.
+
+        Args:
+            camera_id: The camera.
+            live: Whether it is live.
+            first_frame_id: Frames before this one are not taken.
+        """
+        with self._arrived:
+            waiting = self._take_out(camera_id)
+            self._lanes[camera_id] = lane = self._new_lane(live=live)
+            lane.first_frame_id = first_frame_id
+            self._unfinished += 1
+        for frame in waiting:
+            self._drop(frame, DropReason.SHUTDOWN)
+
+    def remove(self, camera_id: str) -> None:
+        """Take no more frames of a camera, and drop those that wait."""
+        with self._arrived:
+            waiting = self._take_out(camera_id)
+            self._arrived.notify()
+        for frame in waiting:
+            self._drop(frame, DropReason.SHUTDOWN)
+
+    def reopen(self) -> bool:
+        """Return whether the feeder, which ended when all cameras had finished, must begin again."""
+        with self._arrived:
+            needed = self._ended and not self._closed and not self._exhausted()
+            self._ended &= not needed
+            return needed
 
     def take(self, max_count: int, *, timeout_s: float, straggler_wait_s: float) -> list[Frame]:
         """Return the newest frames, at most one of each camera, the longest unserved camera first.
@@ -187,6 +221,7 @@ class FrameLanes:
                 wanted = min(max_count, expected)
                 self._wait_for(wanted, min(straggler_wait_s, gap_s * max(0, wanted - len(self._ready))))
             if self._closed or self._exhausted():
+                self._ended = True
                 raise ChannelClosed
             taken, stale = self._pop(max_count)
         for frame in stale:
@@ -223,7 +258,28 @@ class FrameLanes:
 
     def waiting(self) -> dict[str, int]:
         """Return how many frames of each camera wait now."""
-        return {camera_id: len(lane.frames) for camera_id, lane in self._lanes.items()}
+        with self._arrived:
+            return {camera_id: len(lane.frames) for camera_id, lane in self._lanes.items()}
+
+    def _new_lane(self, *, live: bool) -> _Lane:
+        self._turn += 1
+        return _Lane(live, threading.Condition(self._lock), self._turn)
+
+    def _lane_of(self, info: FrameInfo) -> _Lane | None:
+        """Return the lane that a frame goes into; None if nobody takes it. The lock is held."""
+        lane = None if self._closed else self._lanes.get(info.camera_id)
+        return None if lane is None or info.frame_id < lane.first_frame_id else lane
+
+    def _take_out(self, camera_id: str) -> list[Frame]:
+        """Take a camera's lane away and return what waited in it. The lock is held."""
+        lane = self._lanes.pop(camera_id, None)
+        if lane is None:
+            return []
+        self._unfinished -= not lane.finished
+        self._ready = [entry for entry in self._ready if entry[1] is not lane]
+        heapify(self._ready)
+        lane.room.notify_all()
+        return list(lane.frames)
 
     def _wait_for(self, ready: int, timeout_s: float) -> None:
         """Wait until so many lanes are ready, or there is nothing to wait for. The lock is held."""

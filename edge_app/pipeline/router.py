@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edge_app.errors import ChannelClosed
 from edge_app.messages import Frame
 from edge_app.pipeline.lanes import FrameLanes
 
@@ -20,8 +21,21 @@ class FrameRouter:
 
     def put(self, frame: Frame) -> None:
         """Hand a frame over; see `FrameSink.put`."""
-        self._lanes[frame.info.camera_id].put(frame)
+        lanes = self._lanes.get(frame.info.camera_id)
+        if lanes is None:
+            frame.release()
+            raise ChannelClosed
+        lanes.put(frame)
 
     def finish(self, camera_id: str) -> None:
         """Say that this camera will send no more frames."""
-        self._lanes[camera_id].finish(camera_id)
+        lanes = self._lanes.get(camera_id)
+        if lanes is not None:
+            lanes.finish(camera_id)
+
+    def lead(self, camera_id: str, lanes: FrameLanes | None) -> None:
+        """Let a camera's frames go into other lanes from now on; None: nobody takes them."""
+        if lanes is None:
+            self._lanes.pop(camera_id, None)
+        else:
+            self._lanes[camera_id] = lanes

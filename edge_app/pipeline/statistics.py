@@ -64,6 +64,19 @@ class Statistics:
         self._clock = clock
         self._lock = threading.Lock()
         self._tallies = {camera_id: _Tally() for camera_id in cameras}
+        """Also of cameras that have gone: their last frames may still be on their way."""
+        self._gone: set[str] = set()
+
+    def add(self, camera_id: str) -> None:
+        """Count one more camera; one that was there before goes on where it was."""
+        with self._lock:
+            self._gone.discard(camera_id)
+            self._tallies.setdefault(camera_id, _Tally())
+
+    def remove(self, camera_id: str) -> None:
+        """A camera has gone, and is not told of any more."""
+        with self._lock:
+            self._gone.add(camera_id)
 
     def captured(self, camera_id: str) -> None:
         """Count one frame that came into a camera's lane."""
@@ -123,7 +136,8 @@ class Statistics:
         """Return every camera's counts at this moment."""
         now = self._clock()
         with self._lock:
-            return {camera_id: self._counts(tally, now) for camera_id, tally in self._tallies.items()}
+            here = {name: tally for name, tally in self._tallies.items() if name not in self._gone}
+            return {camera_id: self._counts(tally, now) for camera_id, tally in here.items()}
 
     def times(self) -> dict[str, dict[str, Distribution]]:
         """Return every camera's times by stage, `TOTAL` among them."""

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,6 +37,9 @@ POLL_S = 0.25
 
 GIVE_BACK_S = 1.0
 """How long is waited for batches behind one that failed."""
+
+REVIVE_S = 5.0
+"""How long is waited for the last batches of a model before it gets frames again."""
 
 SWITCH_INTERVAL_S = 0.5e-3
 """How long one thread may keep the interpreter's lock while others wait for it."""
@@ -99,7 +103,7 @@ class Street:
 
     Args:
         cameras: Puts frames into the lanes.
-        live: Cameras whose detections may be dropped when the sink's lane is full.
+        live: Cameras whose detections may be dropped when the sink's lane is full; asked for each frame.
         models: Each has a feeder and a postprocess stage of its own.
         sink: Where detections go; called by every postprocess stage.
         statistics: Counts processed frames.
@@ -109,7 +113,7 @@ class Street:
         self,
         *,
         cameras: Cameras,
-        live: frozenset[str],
+        live: AbstractSet[str],
         models: Sequence[Model],
         sink: DetectionsSink,
         statistics: Statistics,
@@ -118,7 +122,6 @@ class Street:
         self._ended = threading.Event()
         self._failure: StageFailedError | None = None
         self._walks = [_Walk(model, live, sink, statistics, self._fail, self._walk_ended) for model in models]
-        self._stages = [stage for walk in self._walks for stage in walk.stages]
 
     def run(self, stop: threading.Event, *, stop_timeout_s: float = 3.0) -> None:
         """Run until `stop` is set or there is nothing more to do.
@@ -130,7 +133,7 @@ class Street:
         usual_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
-            for stage in self._stages:
+            for stage in self._stages():
                 stage.start()
             self._cameras.start()
             while not self._ended.wait(POLL_S) and not stop.is_set():
@@ -146,8 +149,9 @@ class Street:
         return {walk.name: BatchCounts(walk.submitted, walk.finished) for walk in self._walks}
 
     def ended_stages(self) -> list[str]:
-        """Return the names of the stages whose threads have ended."""
-        return [stage.name for stage in self._stages if stage.ident is not None and not stage.is_alive()]
+        """Return the names of the stages whose threads have ended, but for models without a camera left."""
+        stages = [stage for walk in self._walks if not walk.ended for stage in walk.stages]
+        return [stage.name for stage in stages if stage.ident is not None and not stage.is_alive()]
 
     def fail(self, stage: str, cause: BaseException) -> None:
         """Report the failure of a stage outside the street, such as the publisher."""
@@ -157,12 +161,24 @@ class Street:
         """Return the stages, for a `ProgressWatch`."""
         return [part for walk in self._walks for part in walk.parts()]
 
+    def revive(self) -> None:
+        """Let models work again whose cameras had all finished, and that have a new one by now.
+
+        Raises:
+            TimeoutError: What was in flight is not done yet.
+        """
+        for walk in self._walks:
+            walk.revive(REVIVE_S)
+
+    def _stages(self) -> list[Stage]:
+        return [stage for walk in self._walks for stage in walk.stages]
+
     def _shut_down(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         for walk in self._walks:
             walk.close()
         self._cameras.stop(max(0.1, timeout_s / 2))
-        for stage in self._stages:
+        for stage in self._stages():
             stage.join(max(0.1, deadline - time.monotonic()))
             if stage.is_alive():
                 logger.warning("stage %s did not end within %.1f s and is left behind", stage.name, timeout_s)
@@ -185,7 +201,7 @@ class _Walk:
     def __init__(
         self,
         model: Model,
-        live: frozenset[str],
+        live: AbstractSet[str],
         sink: DetectionsSink,
         statistics: Statistics,
         on_failure: OnFailure,
@@ -206,10 +222,8 @@ class _Walk:
         self._submitting = self._awaiting = self._holding = False
         self._handled = 0
         self._slowest_s: float | None = None
-        self.stages = (
-            Stage(f"feeder{self._behind}", self._feed, on_failure, on_end=lambda: self._in_flight.put(None)),
-            Stage(f"postprocess{self._behind}", self._postprocess, on_failure, on_end=self._end),
-        )
+        self._on_failure = on_failure
+        self.stages = self._new_stages()
 
     def parts(self) -> tuple[Part, ...]:
         """Return what can hang: what enqueues batches, what runs them, and what is made of them."""
@@ -235,6 +249,28 @@ class _Walk:
         if self._slowest_s is None:
             return BATCH_TIMEOUT_S
         return min(BATCH_TIMEOUT_S, max(DEADLINE_S, USUAL_BATCHES * self._slowest_s))
+
+    def revive(self, timeout_s: float) -> None:
+        """Start the stages again if they have ended for want of cameras, and one has come."""
+        if not self._model.lanes.reopen():
+            return
+        deadline_s = time.monotonic() + timeout_s
+        for stage in self.stages:
+            stage.join(max(0.0, deadline_s - time.monotonic()))
+        if any(stage.is_alive() for stage in self.stages):
+            raise TimeoutError(f"{self.stages[1].name} did not end within {timeout_s:g} s")
+        self.ended = self._through = False
+        self._in_flight = queue.SimpleQueue()
+        self.stages = self._new_stages()
+        for stage in self.stages:
+            stage.start()
+
+    def _new_stages(self) -> tuple[Stage, Stage]:
+        feeder, postprocess = f"feeder{self._behind}", f"postprocess{self._behind}"
+        return (
+            Stage(feeder, self._feed, self._on_failure, on_end=lambda: self._in_flight.put(None)),
+            Stage(postprocess, self._postprocess, self._on_failure, on_end=self._end),
+        )
 
     def close(self) -> None:
         """Take no more frames; what is in flight is finished."""

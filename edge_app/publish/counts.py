@@ -22,6 +22,9 @@ class CountWatch:
         classes: How many the model has.
         interval_s: See above, in seconds.
         clock: Seconds that only grow.
+
+    Attributes:
+        classes: As given.
     """
 
     def __init__(
@@ -30,7 +33,7 @@ class CountWatch:
         interval_s: float = INTERVAL_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._classes = classes
+        self.classes = classes
         self._interval_s = interval_s
         self._clock = clock
         self._most: NDArray[np.int64] = np.zeros(classes, np.int64)
@@ -39,12 +42,12 @@ class CountWatch:
 
     def take(self, detections: Detections) -> NDArray[np.int64] | None:
         """Take a frame into account; return the counts by class id if they are to be told now."""
-        now = np.bincount(detections.class_id, minlength=self._classes)[: self._classes]
+        now = np.bincount(detections.class_id, minlength=self.classes)[: self.classes]
         np.maximum(self._most, now, out=self._most)
         now_s = self._clock()
         if now_s < self._due_s:
             return None
-        most, self._most = self._most, np.zeros(self._classes, np.int64)
+        most, self._most = self._most, np.zeros(self.classes, np.int64)
         self._due_s = now_s + self._interval_s
         if self._told is not None and np.array_equal(most, self._told):
             return None

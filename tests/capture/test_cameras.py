@@ -468,3 +468,84 @@ def test_stopping_while_a_camera_is_disabled(
     observer.wait("gate", DISABLED)
     group.stop(2.0)
     assert not group._supervisor.is_alive()
+
+
+def test_a_camera_comes_goes_and_comes_back_and_its_frames_go_on_being_counted(
+    run: Run, sink: RecordingSink, observer: RecordingObserver
+) -> None:
+    group = run(camera("a", ActingSource(streaming)))
+    sink.wait_frames("a", 3)
+    group.add(camera("b", ActingSource(streaming)))
+    sink.wait_frames("b", 3)
+    next_id = group.let_go("b")
+    told = len(observer.seen)
+    count = sink.count("b")
+    assert next_id == count
+    assert set(group.statuses()) == {"a"}
+    sink.wait_frames("a", 20)
+    assert sink.count("b") == count
+    assert not [status for _, status in observer.seen[told:] if status.camera_id == "b"]
+    assert group.next_frame_id("b") == next_id
+    with pytest.raises(KeyError):
+        group.let_go("b")
+    group.add(camera("b", ActingSource(streaming)))
+    sink.wait_frames("b", 3)
+    for name in "ab":
+        ids = [frame.frame_id for frame in sink.frames[name]]
+        assert ids == list(range(len(ids)))
+
+
+def test_the_device_of_an_altered_camera_is_opened_when_its_reader_has_closed_it(
+    run: Run, sink: RecordingSink, observer: RecordingObserver
+) -> None:
+    slow = threading.Event()
+
+    class Slow(ActingSource):
+        def close(self) -> None:
+            time.sleep(0.05)
+            super().close()
+            slow.set()
+
+    opened_early: list[bool] = []
+    group = run(camera("a", Slow(streaming)))
+    sink.wait_frames("a", 3)
+    group.let_go("a")
+    group.add(camera("a", ActingSource(streaming, lambda: opened_early.append(not slow.is_set()))))
+    sink.wait_frames("a", 3)
+    assert opened_early == [False]
+    _, status = observer.wait("a", STREAMING, after=len(observer.seen) - 1)
+    assert status.reconnects == 1
+
+
+def test_a_reader_that_hangs_does_not_keep_an_altered_camera_away_and_counts_as_abandoned(
+    run: Run, sink: RecordingSink, hang: threading.Event
+) -> None:
+    stuck = ActingSource(until(hang))
+    group = run(camera("a", stuck, stall_s=60.0))
+    wait_until(lambda: group._watches["a"].lives)
+    for _ in range(MAX_ABANDONED_PER_CAMERA - 1):
+        group.let_go("a")
+        group.add(camera("a", stuck, stall_s=60.0))
+        wait_until(lambda: group._watches["a"]._attempt is not None)
+    group.let_go("a")
+    group.add(camera("a", ActingSource(streaming)))
+    wait_until(lambda: group.statuses()["a"].state is LOST)
+    assert "hang" in (group.statuses()["a"].reason or "")
+    hang.set()
+    sink.wait_frames("a", 3)
+
+
+def test_a_disabled_camera_stays_disabled_when_it_is_altered(
+    run: Run, sink: RecordingSink, observer: RecordingObserver
+) -> None:
+    group = run(camera("a", ActingSource(streaming)))
+    sink.wait_frames("a", 3)
+    group.switch("a", enabled=False)
+    observer.wait("a", CameraState.DISABLED)
+    group.let_go("a")
+    told, count = len(observer.seen), sink.count("a")
+    group.add(camera("a", ActingSource(streaming)))
+    observer.wait("a", CameraState.DISABLED, after=told)
+    assert sink.count("a") == count
+    group.switch("a", enabled=True)
+    sink.wait_frames("a", 3)

@@ -88,3 +88,26 @@ def test_a_build_that_is_left_behind_says_nothing_any_more() -> None:
     watch.stopping("SIGTERM")
     watch.starting("building the engine of demo: 43 %")
     assert recorder.nodes[-1] == (NodeState.STOPPING, "SIGTERM")
+
+
+def test_a_camera_that_was_taken_out_ends_and_is_no_reason_any_more() -> None:
+    watch, recorder = make_watch()
+    watch.running()
+    watch.camera_changed(CameraStatus("a", CameraState.LOST))
+    watch.camera_changed(CameraStatus("b", CameraState.STREAMING))
+    watch.camera_gone("a")
+    watch.camera_gone("a")
+    assert recorder.cameras[-1] == ("a", CameraState.ENDED)
+    assert recorder.cameras.count(("a", CameraState.ENDED)) == 1
+    assert recorder.nodes[-1] == (NodeState.ONLINE, None)
+    assert set(watch.statuses()) == {"b"}
+
+
+def test_without_any_camera_left_the_node_says_so() -> None:
+    watch, recorder = make_watch()
+    watch.running()
+    watch.camera_changed(CameraStatus("a", CameraState.LOST))
+    watch.camera_changed(CameraStatus("b", CameraState.FROZEN))
+    assert recorder.nodes[-1] == (NodeState.DEGRADED, "a lost, b frozen")
+    watch.camera_changed(CameraStatus("b", CameraState.STALLED))
+    assert recorder.nodes[-1] == (NodeState.DEGRADED, "no camera is left: a lost, b stalled")

@@ -210,3 +210,86 @@ def test_every_frame_is_either_taken_or_counted(steps: list[tuple[str, bool]], b
             taken += len(lanes.take(batch, timeout_s=0, straggler_wait_s=0))
     lanes.close()
     assert taken + drops.counts.total() == put
+
+
+def test_a_camera_that_comes_later_is_taken_in_turn() -> None:
+    lanes = make_lanes(front=True)
+    lanes.put(make_frame("front", 0))
+    lanes.add("back", live=True)
+    lanes.put(make_frame("back", 0))
+    assert ids(lanes.take(4, timeout_s=1, straggler_wait_s=0)) == [("front", 0), ("back", 0)]
+
+
+def test_a_camera_that_goes_leaves_no_frame_and_none_of_it_is_taken() -> None:
+    drops = Drops()
+    lanes = make_lanes(drops, front=True, back=True)
+    waiting, late = make_frame("back", 0), make_frame("back", 1)
+    lanes.put(waiting)
+    lanes.put(make_frame("front", 0))
+    lanes.remove("back")
+    with pytest.raises(ChannelClosed):
+        lanes.put(late)
+    lanes.finish("back")  # of a reader that comes late
+    assert (released(waiting), released(late)) == (1, 1)
+    assert drops.counts == {("back", DropReason.SHUTDOWN): 2}
+    assert ids(lanes.take(4, timeout_s=1, straggler_wait_s=0)) == [("front", 0)]
+
+
+def test_of_a_camera_that_was_altered_only_new_frames_are_taken() -> None:
+    drops = Drops()
+    lanes = make_lanes(drops, front=True)
+    before, late = make_frame("front", 6), make_frame("front", 7)
+    lanes.put(before)
+    lanes.add("front", live=True, first_frame_id=8)
+    with pytest.raises(ChannelClosed):
+        lanes.put(late)
+    lanes.put(make_frame("front", 8))
+    assert ids(lanes.take(4, timeout_s=1, straggler_wait_s=0)) == [("front", 8)]
+    assert (released(before), released(late)) == (1, 1)
+    assert drops.counts == {("front", DropReason.SHUTDOWN): 2}
+
+
+@pytest.mark.parametrize("how", ["remove", "alter"])
+def test_a_films_reader_that_waits_for_room_is_let_go_with_its_camera(how: str) -> None:
+    lanes = make_lanes(film=False)
+    closed = threading.Event()
+
+    def play() -> None:
+        try:
+            for number in range(10):
+                lanes.put(make_frame("film", number))
+        except ChannelClosed:
+            closed.set()
+
+    reader = threading.Thread(target=play)
+    reader.start()
+    while lanes.ready == 0:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    if how == "remove":
+        lanes.remove("film")
+    else:
+        lanes.add("film", live=False, first_frame_id=10)
+    assert closed.wait(5)
+    reader.join()
+    assert lanes.ready == 0
+
+
+def test_lanes_whose_cameras_have_all_finished_need_a_feeder_again_when_one_comes() -> None:
+    lanes = make_lanes(film=False)
+    assert not lanes.reopen(), "there is one"
+    lanes.finish("film")
+    with pytest.raises(ChannelClosed):
+        lanes.take(1, timeout_s=0, straggler_wait_s=0)
+    assert not lanes.reopen(), "and nothing for it to do"
+    lanes.add("film", live=False, first_frame_id=3)
+    assert lanes.reopen()
+    assert not lanes.reopen()
+    lanes.put(make_frame("film", 3))
+    assert ids(lanes.take(1, timeout_s=0, straggler_wait_s=0)) == [("film", 3)]
+    lanes.finish("film")
+    with pytest.raises(ChannelClosed):
+        lanes.take(1, timeout_s=0, straggler_wait_s=0)
+    lanes.close()
+    lanes.add("other", live=True)
+    assert not lanes.reopen(), "they were closed"

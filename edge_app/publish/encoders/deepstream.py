@@ -44,7 +44,7 @@ class DeepStreamEncoder(Encoder):
         if self._info is None:
             raise PublishError("Detections came before `info` told what model they are of.")
         camera_id = detections.info.camera_id
-        payload = minimal_payload(detections, self._info.models[camera_id].labels)
+        payload = minimal_payload(detections, self._info.model_of(detections.info).labels)
         return Message(self._topic, encode(payload), expiry_s=self._expiry_s, camera=camera_id)
 
 

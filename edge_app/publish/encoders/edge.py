@@ -61,7 +61,13 @@ class EdgeEncoder(Encoder):
         yield _state(topic, payloads.info_payload(self._stamper.next(topic), info))
         if self._discovery is not None:
             self._discovery.warn(info)
-            self._counts = {name: CountWatch(len(model.labels)) for name, model in info.models.items()}
+            # What is counted goes on where nothing changed.
+            self._counts = {
+                name: known
+                if (known := self._counts.get(name)) and known.classes == len(model.labels)
+                else CountWatch(len(model.labels))
+                for name, model in info.models.items()
+            }
             for topic, payload in self._discovery.messages(info):
                 yield _state(topic, payload)
 
@@ -75,10 +81,13 @@ class EdgeEncoder(Encoder):
         if self._discovery is None:
             return
         camera_id = detections.info.camera_id
+        model = self._known().models.get(camera_id)
+        if model is None or model != self._known().model_of(detections.info):
+            return  # its camera has gone, or was altered meanwhile
         counts = self._counts[camera_id].take(detections)
         if counts is None:
             return
-        labels = self._known().models[camera_id].labels
+        labels = model.labels
         by_label = {labels[number]: int(counts[number]) for number in counts.nonzero()[0]}
         topic = self._topics.counts(camera_id)
         yield _state(topic, payloads.counts_payload(self._stamper.next(topic), camera_id, by_label))
@@ -88,7 +97,7 @@ class EdgeEncoder(Encoder):
         camera_id = detections.info.camera_id
         topic = self._topics.detections(camera_id)
         payload = payloads.detections_payload(
-            self._stamper.next(topic), detections, self._known().models[camera_id], dropped_frames
+            self._stamper.next(topic), detections, self._known().model_of(detections.info), dropped_frames
         )
         return Message(topic, payloads.encode(payload), expiry_s=self._detections_expiry_s, camera=camera_id)
 

@@ -55,10 +55,12 @@ class FrigateEncoder(Encoder):
         yield self._state("available", ONLINE if here else OFFLINE, retain=True)
 
     def info(self, info: NodeInfo) -> Iterator[Message]:
-        """Learn the labels; nobody sees anything yet."""
-        self._info = info
-        for camera_id in info.models:
-            yield from self._nothing(camera_id)
+        """Learn the labels; a camera that is new, or has another model, sees nothing yet."""
+        before, self._info = self._info, info
+        for camera_id, model in info.models.items():
+            if before is None or before.models.get(camera_id) != model:
+                self._told.pop(camera_id, None)
+                yield from self._nothing(camera_id)
 
     def camera(self, status: CameraStatus) -> Iterator[Message]:
         """Return whether a camera brings frames; if not, it counts nothing any more."""
@@ -71,6 +73,8 @@ class FrigateEncoder(Encoder):
     def seen(self, detections: Detections) -> Iterator[Message]:
         """Return how many objects a camera sees, of the labels where that has changed, and of all."""
         camera_id = detections.info.camera_id
+        if self._info is None or self._info.models.get(camera_id) != self._info.model_of(detections.info):
+            return  # its camera has gone, or was altered meanwhile
         counts = self._watches[camera_id].take(detections)
         if counts is not None:
             yield from self._counted(camera_id, counts)
@@ -92,7 +96,8 @@ class FrigateEncoder(Encoder):
             yield self._state(f"{camera_id}/{ALL}", str(counts.sum()))
 
     def _labels(self, camera_id: str) -> tuple[str, ...]:
-        return () if self._info is None else self._info.models[camera_id].labels
+        model = None if self._info is None else self._info.models.get(camera_id)
+        return () if model is None else model.labels
 
     def _state(self, topic: str, text: str, *, retain: bool = False) -> Message:
         kind = "application/json" if text.isdigit() else "text/plain"
