@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from edge_app.app.model import describe, head_factory
 from edge_app.config.models import AppConfig, InferenceSection, PostprocessSection
@@ -14,7 +15,7 @@ from edge_app.errors import BackendError
 from edge_app.gpu.driver import count_gpus
 from edge_app.infer.model import ModelDescription
 from edge_app.infer.onnxruntime import OnnxRuntimeBackend
-from edge_app.interfaces import Backend, PixelMemory
+from edge_app.interfaces import Backend, HeadFactory, PixelMemory
 from edge_app.pipeline.street import Detect
 from edge_app.postprocess.postprocessor import Postprocessor
 from edge_app.preprocess.letterbox import CpuPreprocessor
@@ -22,6 +23,22 @@ from edge_app.preprocess.letterbox import CpuPreprocessor
 logger = logging.getLogger(__name__)
 
 WAY_OUT = "To run on the CPU, slowly, write inference.backend: onnxruntime."
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A backend whose thresholds may change while it runs."""
+
+    @property
+    def on_disk(self) -> ModelDescription:
+        """The model that is served."""
+
+    @property
+    def fixed_candidates(self) -> bool:
+        """Whether `max_candidates` cannot change any more."""
+
+    def retune(self, make_head: HeadFactory, iou_threshold: float) -> None:
+        """Decode with other thresholds from now on. Any thread; raises ModelError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +49,28 @@ class Detector:
     detect: Detect
     memory: PixelMemory | None = None
     """What cameras had best decode into; None: ordinary memory."""
+    postprocessor: Postprocessor | None = None
+    """What `detect` belongs to."""
+
+    def check(self, section: PostprocessSection) -> None:
+        """Raise ConfigError if a section does not fit the model."""
+        if self.postprocessor is not None:
+            self.postprocessor.check(section)
+
+    def retune(self, section: PostprocessSection) -> PostprocessSection:
+        """Use other thresholds and limits from now on; return those that are in force then. Any thread.
+
+        Raises:
+            ModelError: They do not fit.
+        """
+        if self.postprocessor is None or not isinstance(self.backend, Tunable):
+            raise TypeError(f"the thresholds of {type(self.backend).__name__} cannot be changed")
+        if self.backend.fixed_candidates:
+            kept = self.postprocessor.section.max_candidates
+            section = section.model_copy(update={"max_candidates": kept})
+        self.backend.retune(head_factory(self.backend.on_disk, section), section.iou_threshold)
+        self.postprocessor.retune(section)
+        return section
 
 
 def choose_backend(section: InferenceSection) -> tuple[str, str]:
@@ -87,8 +126,9 @@ def open_detector(
 
 def detector_of(backend: Backend, section: PostprocessSection) -> Detector:
     """Return the detector around an open backend."""
-    detect = Postprocessor(backend.input_spec, section, backend.model.labels).detections
-    return Detector(backend, detect, backend if isinstance(backend, PixelMemory) else None)
+    postprocessor = Postprocessor(backend.input_spec, section, backend.model.labels)
+    memory = backend if isinstance(backend, PixelMemory) else None
+    return Detector(backend, postprocessor.detections, memory, postprocessor)
 
 
 def _open_backend(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_app.gpu.driver import cuda_driver, cuda_errors
 from edge_app.gpu.memory import DeviceBuffer, PinnedBuffer, Stream
@@ -76,14 +77,14 @@ class GridDecoder(Resource):
     ) -> None:
         self._classes, self._anchors, self._most = len(request.thresholds), anchors, request.max_candidates
         self._suppressed = iou_threshold is not None
-        self._iou_threshold = np.float32(NO_SUPPRESSION if iou_threshold is None else iou_threshold)
         self._score = module.get_function(f"score_{dtype.name}")
         self._score.prepare("PPPPPii")
         self._find = module.get_function(f"find_{dtype.name}")
-        self._find.prepare("PPPPPPPiiif")
+        self._find.prepare("PPPPPPPiiiP")
         result = result_dtype(self._most)
         sizes = {
-            "thresholds": 4 * self._classes,
+            # Behind those of the classes lies that of the suppression: a graph reads both where they are.
+            "thresholds": 4 * (self._classes + 1),
             "keys": 4 * max_batch * anchors,
             "classes": 4 * max_batch * anchors,
             "invalid": 4 * max_batch,
@@ -92,6 +93,7 @@ class GridDecoder(Resource):
         }
         self._device = {name: DeviceBuffer(size) for name, size in sizes.items()}
         self._host = PinnedBuffer(max_batch * result.itemsize)
+        self._host_tuning = PinnedBuffer(4 * (self._classes + 1))
         rows = self._host.view((max_batch,), result)
         self._results = [
             (rows["header"][i], rows["xyxy"][i], rows["confidence"][i], rows["class_id"][i])
@@ -100,7 +102,9 @@ class GridDecoder(Resource):
         self._result_address = int(rows.__array_interface__["data"][0])
         with cuda_errors("the decoder cannot be prepared"):
             driver = cuda_driver()
-            driver.memcpy_htod(self._device["thresholds"].address, np.ascontiguousarray(request.thresholds))
+            driver.memcpy_htod(
+                self._device["thresholds"].address, self._tuning(request.thresholds, iou_threshold)
+            )
             # The kernel leaves it at zero again.
             driver.memset_d32(self._device["invalid"].address, 0, max_batch)
         super().__init__()
@@ -122,8 +126,33 @@ class GridDecoder(Resource):
                 stream.native,
                 *(output_address, device["keys"], device["classes"], device["invalid"]),
                 *(device["boxes"], device["labels"], self._result_address),
-                *(self._classes, self._anchors, self._most, self._iou_threshold),
+                *(self._classes, self._anchors, self._most, device["thresholds"] + 4 * self._classes),
             )
+
+    def retune(self, stream: Stream, request: GridDecode, iou_threshold: float | None) -> None:
+        """Use other thresholds for what is enqueued on the stream from now on, by graphs too.
+
+        Args:
+            stream: The slot's; nothing that was enqueued runs any more.
+            request: What to find; with the same classes and `max_candidates`.
+            iou_threshold: As before, None only if it was.
+
+        Raises:
+            ValueError: Something else would change.
+            BackendError: CUDA fails.
+        """
+        before, after = (self._classes, self._most), (len(request.thresholds), request.max_candidates)
+        if before != after or self._suppressed != (iou_threshold is not None):
+            raise ValueError(f"a decoder of {before} classes and candidates cannot become one of {after}")
+        tuning = self._host_tuning.view((self._classes + 1,), np.dtype(np.float32))
+        tuning[:] = self._tuning(request.thresholds, iou_threshold)
+        with cuda_errors("the decoder's thresholds cannot be changed"):
+            cuda_driver().memcpy_htod_async(self._device["thresholds"].address, tuning, stream.native)
+
+    @staticmethod
+    def _tuning(thresholds: NDArray[np.float32], iou_threshold: float | None) -> NDArray[np.float32]:
+        iou = NO_SUPPRESSION if iou_threshold is None else iou_threshold
+        return np.append(thresholds, np.float32(iou)).astype(np.float32)
 
     def candidates(self, batch: int) -> list[Candidates]:
         """Return the boxes of the first `batch` images once they are done; nothing aliases device memory.
@@ -148,5 +177,5 @@ class GridDecoder(Resource):
 
     def _free(self) -> None:
         self._results.clear()
-        for buffer in (*self._device.values(), self._host):
+        for buffer in (*self._device.values(), self._host, self._host_tuning):
             buffer.close()

@@ -16,7 +16,7 @@ from edge_app.gpu.naps import sleep_precisely
 from edge_app.gpu.output_allocator import GrowingOutput, native_allocator
 from edge_app.gpu.resource import Resource
 from edge_app.gpu.tensorrt_api import quote, tensorrt_log
-from edge_app.interfaces import Tensor, TensorSpec
+from edge_app.interfaces import GridDecode, Tensor, TensorSpec
 from edge_app.messages import Candidates, Frame
 
 Shape = tuple[int, ...]
@@ -65,6 +65,9 @@ class Decoder(Protocol):
 
     def enqueue(self, stream: Stream, output_address: int, batch: int) -> None:
         """Enqueue the decoding of a batch."""
+
+    def retune(self, stream: Stream, request: GridDecode, iou_threshold: float | None) -> None:
+        """Use other thresholds for what is enqueued on the stream from now on."""
 
     def candidates(self, batch: int) -> list[Candidates]:
         """Return what was found, once the batch is done."""
@@ -189,6 +192,20 @@ class ExecutionSlot(Resource):
         if batch not in self._views:
             self._views[batch] = self._view_batch(batch)
         return self._views[batch].inputs
+
+    def retune(self, request: GridDecode, iou_threshold: float | None) -> None:
+        """Let the decoder, if there is one, use other thresholds from the next batch on.
+
+        Raises:
+            BackendError: CUDA refused.
+            ValueError: More than thresholds would change.
+        """
+        if self._stream is None:
+            raise BackendError("the engine was closed")
+        if self._busy:
+            self.settle(SETTLE_TIMEOUT_S)
+        if self.decoder is not None:
+            self.decoder.retune(self._stream, request, iou_threshold)
 
     def enqueue(self, batch: int, frames: Sequence[Frame] | None = None) -> None:
         """Enqueue copy-in, the engine and copy-out of a batch.

@@ -188,7 +188,7 @@ class OnnxRuntimeBackend:
             raise ModelError(f"{self._description.path}: a trial run failed: {error.message}") from error
         nodes = self._session.get_outputs()
         self._outputs = [_tensor_spec(node, output) for node, output in zip(nodes, trial, strict=True)]
-        labels = self._description.labels or self._labels_in_model()
+        self._labels = labels = self._description.labels or self._labels_in_model()
         self._preprocessor = self._make_preprocessor(spec)
         self._head = self._make_head(self._outputs, spec, labels)
         self._model = ModelInfo(
@@ -202,6 +202,24 @@ class OnnxRuntimeBackend:
         self._worker = Worker("onnxruntime")
         for slot in slots:
             self._free.put(slot)
+
+    @property
+    def on_disk(self) -> ModelDescription:
+        """The model on disk."""
+        return self._description
+
+    @property
+    def fixed_candidates(self) -> bool:
+        """Whether `max_candidates` cannot change any more."""
+        return False
+
+    def retune(self, make_head: HeadFactory, iou_threshold: float) -> None:  # noqa: ARG002 - boxes are not suppressed here
+        """Decode every batch that is finished from now on with other thresholds. Any thread.
+
+        Raises:
+            ModelError: The head does not fit.
+        """
+        self._head = make_head(self._outputs, self.input_spec, self._labels)
 
     def acquire(self, timeout_s: float) -> _CpuSlot | None:
         """Return a free slot, or None if none came free within `timeout_s` seconds."""

@@ -40,6 +40,7 @@ from edge_app.infer.tensorrt_input import ImageInput
 from edge_app.interfaces import (
     BatchResult,
     BatchTimings,
+    Head,
     HeadFactory,
     Pending,
     Slot,
@@ -82,11 +83,20 @@ class Plan:
     host_code: bool = False
 
 
-class _GpuSlot:
-    """An execution slot, used by one thread at a time."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tuning:
+    """How a batch's output is decoded."""
 
-    def __init__(self, execution: ExecutionSlot) -> None:
+    head: Head
+    iou_threshold: float
+
+
+class _GpuSlot:
+    """An execution slot, used by one thread at a time, and the tuning that its batch goes by."""
+
+    def __init__(self, execution: ExecutionSlot, tuning: _Tuning) -> None:
         self.execution = execution
+        self.tuning = tuning
         self.lock = threading.Lock()
 
 
@@ -160,6 +170,7 @@ class TensorRtBackend:
         self._section = section
         self._make_head = make_head
         self._iou_threshold = iou_threshold
+        self._tuning: _Tuning | None = None
         self._device = device
         self._graphs = False
         self._decodes_on_gpu = False
@@ -236,6 +247,8 @@ class TensorRtBackend:
             if not 1 <= len(frames) <= self._max_batch:
                 raise BackendError(f"a batch holds 1 to {self._max_batch} frames, found {len(frames)}")
             with slot.lock, self._attach(), nvtx_range("enqueue"):
+                if self._tuning is not None and slot.tuning is not self._tuning:
+                    self._tune(slot, self._tuning)
                 slot.execution.enqueue(self._sizes[len(frames)], frames)
             # The GPU copies page-locked frames by itself, when their turn comes.
             held = [frame for frame in frames if frame.pinned]
@@ -260,9 +273,30 @@ class TensorRtBackend:
                 outputs, inference_ms = slot.execution.wait(timeout_s)
             started = time.perf_counter()
             with nvtx_range("candidates"):
-                candidates = self._candidates(slot.execution, outputs, count)
+                candidates = self._candidates(slot.execution, slot.tuning, outputs, count)
             decode_ms = (time.perf_counter() - started) * 1e3
         return BatchResult(candidates, BatchTimings(preprocess_ms, inference_ms, decode_ms))
+
+    @property
+    def on_disk(self) -> ModelDescription:
+        """The model that is served, as it is on disk or was when its engine was built."""
+        return self._model_on_disk
+
+    @property
+    def fixed_candidates(self) -> bool:
+        """Whether `max_candidates` cannot change any more: the GPU decodes into memory of that size."""
+        return self._decodes_on_gpu
+
+    def retune(self, make_head: HeadFactory, iou_threshold: float) -> None:
+        """Decode every batch that is submitted from now on with other thresholds. Any thread.
+
+        Raises:
+            ModelError: The head does not fit.
+        """
+        if self._engine is None:
+            return
+        head = make_head(tuple(self._engine.outputs.values()), self._input.spec, self._model_on_disk.labels)
+        self._tuning = _Tuning(head, iou_threshold)
 
     def allocate(self, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], bool]:
         """Return page-locked memory for a frame; see `PixelMemory`."""
@@ -321,7 +355,8 @@ class TensorRtBackend:
         # Without graphs nothing has to be filled up, but to what the engine takes.
         self._sizes = [max(count, self._min_batch) for count in range(self._max_batch + 1)]
         labels = self._model_on_disk.labels
-        self._head = self._make_head(tuple(engine.outputs.values()), self._input.spec, labels)
+        head = self._make_head(tuple(engine.outputs.values()), self._input.spec, labels)
+        self._tuning = _Tuning(head, self._iou_threshold)
         self._model = ModelInfo(
             name=self._model_on_disk.name,
             sha256=self._model_on_disk.sha256,
@@ -352,19 +387,27 @@ class TensorRtBackend:
             load_kernels(gpu, "letterbox").get_function("letterbox"), self._input.spec, self._input.dtype
         )
         execution.feed_with(FrameFeed(kernel, self._max_batch, integrated=gpu.integrated, device=gpu.ordinal))
-        grid = self._head.grid
+        tuning = self._tuning
+        assert tuning is not None  # noqa: S101 - made just before
+        grid = tuning.head.grid
         output = None if grid is None else engine.outputs[grid.output]
         if grid is not None and output is not None and can_decode(grid, output.shape, output.dtype):
-            anchors = cast("int", output.shape[2])
-            decoder = GridDecoder(
-                load_kernels(gpu, "decode"), grid, anchors, output.dtype, self._max_batch, self._iou_threshold
-            )
+            anchors, module = cast("int", output.shape[2]), load_kernels(gpu, "decode")
+            decoder = GridDecoder(module, grid, anchors, output.dtype, self._max_batch, tuning.iou_threshold)
             execution.decode_with(decoder, grid.output)
         self._decodes_on_gpu = execution.decoder is not None
-        self._slots.append(_GpuSlot(execution))
+        self._slots.append(_GpuSlot(execution, tuning))
         self._capture(execution)
         for batch in sorted(set(self._sizes[1:])):
-            self._run_empty(execution, batch)
+            self._run_empty(execution, tuning, batch)
+
+    @staticmethod
+    def _tune(slot: _GpuSlot, tuning: _Tuning) -> None:
+        """Let a slot that has no batch decode the next one by another tuning."""
+        grid = tuning.head.grid
+        if grid is not None:
+            slot.execution.retune(grid, tuning.iou_threshold)
+        slot.tuning = tuning
 
     def _capture(self, execution: ExecutionSlot) -> None:
         """Record the graphs of a slot; where that cannot be, all slots do without, and the log says why."""
@@ -385,10 +428,10 @@ class TensorRtBackend:
         self._graphs = True
         self._sizes = [next(size for size in sizes if size >= count) for count in range(self._max_batch + 1)]
 
-    def _run_empty(self, execution: ExecutionSlot, batch: int) -> None:
+    def _run_empty(self, execution: ExecutionSlot, tuning: _Tuning, batch: int) -> None:
         execution.enqueue(batch, ())
         outputs, _ = execution.wait(WARM_UP_TIMEOUT_S)
-        self._candidates(execution, outputs, batch)
+        self._candidates(execution, tuning, outputs, batch)
 
     def _trial_rate(self, frames: Sequence[Frame]) -> float:
         """Return how many full batches a second all slots together run."""
@@ -403,10 +446,13 @@ class TensorRtBackend:
                 execution.enqueue(batch, frames)
         return TRIAL_BATCHES / (time.perf_counter() - started)
 
-    def _candidates(self, execution: ExecutionSlot, outputs: TensorMap, count: int) -> Sequence[Candidates]:
+    @staticmethod
+    def _candidates(
+        execution: ExecutionSlot, tuning: _Tuning, outputs: TensorMap, count: int
+    ) -> Sequence[Candidates]:
         if execution.decoder is not None:
             return execution.decoder.candidates(count)
-        return self._head.decode(outputs, count)
+        return tuning.head.decode(outputs, count)
 
 
 class _TrialLease:

@@ -32,12 +32,26 @@ class Postprocessor:
     """
 
     def __init__(self, spec: InputSpec, section: PostprocessSection, labels: Sequence[str]) -> None:
-        class_thresholds(section, labels)
+        self._labels = labels
+        self.check(section)
         self._spec = spec
         self._section = section
         self._size, self._fitted = (1, 1), Letterbox.fit((1, 1), spec)
         self.invalid = 0
         self.overflow = 0
+
+    @property
+    def section(self) -> PostprocessSection:
+        """The thresholds and limits in force."""
+        return self._section
+
+    def check(self, section: PostprocessSection) -> None:
+        """Raise ConfigError if a section names a label that the model does not have."""
+        class_thresholds(section, self._labels)
+
+    def retune(self, section: PostprocessSection) -> None:
+        """Use other thresholds and limits from the next frame on. Any thread."""
+        self._section = section
 
     def detections(self, info: FrameInfo, candidates: Candidates, timings: Timings) -> Detections:
         """Return what was found in a frame, in image pixels, the most confident first.

@@ -48,11 +48,11 @@ extern "C" void host_decode(const float* outputs, const float* thresholds, u32* 
         block_barrier = &barrier;
         std::vector<std::thread> threads;
         for (unsigned thread = 0; thread < BLOCK; ++thread)
-            threads.emplace_back([=] {
+            threads.emplace_back([=, &iou_threshold] {
                 threadIdx = {thread, 0, 0};
                 blockIdx = {number, 0, 0};
                 find_float32(outputs, keys, classes, invalid, boxes, labels, results, class_count, anchors, most,
-                             iou_threshold);
+                             &iou_threshold);
             });
         for (auto& thread : threads) thread.join();
     }

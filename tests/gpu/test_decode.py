@@ -183,6 +183,35 @@ def test_half_precision_with_its_many_equals(seed: int) -> None:
     assert_equal(on_the_gpu(values, request, 0.7), reference(values, request, 0.7))
 
 
+@pytest.mark.gpu
+def test_thresholds_change_between_two_batches_and_nothing_else_may() -> None:
+    values = output(2, 4, 900, 200, seed=9)
+    first = GridDecode("output0", np.full(4, 0.25, np.float32), 3000)
+    second = GridDecode("output0", np.array([0.6, np.inf, 0.9, 0.5], np.float32), 3000)
+    gpu = require_gpu()
+    with gpu.attach():
+        stream, device, host = Stream(), DeviceBuffer(values.nbytes), PinnedBuffer(values.nbytes)
+        view = host.view(values.shape, values.dtype)
+        view[:] = values
+        device.copy_from(view, stream)
+        decoder = GridDecoder(load_kernels(gpu, "decode"), first, 900, values.dtype, 2, 0.7)
+        found = []
+        for request, iou_threshold in ((first, 0.7), (second, 0.4), (first, 0.7)):
+            decoder.retune(stream, request, iou_threshold)
+            decoder.enqueue(stream, device.address, 2)
+            stream.synchronize()
+            found.append(decoder.candidates(2))
+        with pytest.raises(ValueError, match="cannot become"):
+            decoder.retune(stream, GridDecode("output0", first.thresholds, 100), 0.7)
+        with pytest.raises(ValueError, match="cannot become"):
+            decoder.retune(stream, first, None)
+        for part in (decoder, host, device, stream):
+            part.close()
+    assert_equal(found[0], reference(values, first, 0.7))
+    assert_equal(found[1], reference(values, second, 0.4))
+    assert_equal(found[2], reference(values, first, 0.7))
+
+
 def test_what_the_kernel_cannot_decode_is_told() -> None:
     single = np.dtype(np.float32)
     assert can_decode(grid(), (None, 9, 1000), single)

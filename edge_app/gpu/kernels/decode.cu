@@ -141,7 +141,8 @@ __device__ static inline bool overlaps(Box a, float area_a, Box b, float thresho
 template <typename T>
 __device__ static void find(const T* outputs, const u32* all_keys, const int* all_classes, int* invalid,
                             Box* all_boxes, int* all_labels, char* results, int class_count, int anchors, int most,
-                            float iou_threshold) {
+                            const float* iou) {
+    const float iou_threshold = *iou;
     __shared__ u64 order[MOST];
     __shared__ unsigned short kept[MOST];
     __shared__ char alive[MOST];
@@ -236,9 +237,8 @@ __device__ static void find(const T* outputs, const u32* all_keys, const int* al
     }                                                                                                          \
     extern "C" __global__ void find_##NAME(const T* outputs, const u32* keys, const int* classes, int* invalid, \
                                            Box* boxes, int* labels, char* results, int class_count,            \
-                                           int anchors, int most, float iou_threshold) {                       \
-        find(outputs, keys, classes, invalid, boxes, labels, results, class_count, anchors, most,              \
-             iou_threshold);                                                                                   \
+                                           int anchors, int most, const float* iou) {                          \
+        find(outputs, keys, classes, invalid, boxes, labels, results, class_count, anchors, most, iou);        \
     }
 
 KERNELS(float32, float)
