@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 BROKER_THREAD = "broker"
 """The thread of the main broker's connection; those of others are named after their sections too."""
 
+REDIRECT_PAUSE_S = 0.2
+"""A broker throws away what it has not read yet when the same client connects again at once."""
+
 HANG_UPS_UNPROVEN = 2
 HANG_UPS_PROVEN = 6
 SUSPICIOUS_BREAKS = 3
@@ -58,6 +61,12 @@ class VersionChoice:
         return True
 
 
+def check_certificates(options: BrokerOptions) -> None:
+    """Raise ConfigError if certificate files cannot be used: not only the first attempt must find out."""
+    if options.address.encrypted:
+        tls_context(options.tls, options.where)
+
+
 class BrokerConnection:
     """A connection that comes back by itself, run by a thread of its own. The broker may be absent.
 
@@ -80,8 +89,7 @@ class BrokerConnection:
         on_failure: Callable[[BaseException], None] | None = None,
         on_trouble: Callable[[str | None], None] = lambda _: None,
     ) -> None:
-        if options.address.encrypted:
-            tls_context(options.tls, options.where)  # wrong files must be known now, not at the first attempt
+        check_certificates(options)
         self._options, self._traffic, self._on_failure = options, traffic, on_failure
         self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
         self._choice = VersionChoice(options.protocol)
@@ -89,6 +97,9 @@ class BrokerConnection:
         self._troubles = BrokerTroubles(on_trouble)
         self._waker = Waker()
         self._stopping = threading.Event()
+        self._nudge = threading.Event()
+        """Ends the wait for the next attempt."""
+        self._redirected: BrokerOptions | None = None
         self._leave_at_s = 0.0
         self._connects = 0
         self._turns = 0
@@ -126,6 +137,19 @@ class BrokerConnection:
         """Say that the traffic has a message. Thread-safe, never waits."""
         self._waker.wake()
 
+    def redirect(self, options: BrokerOptions) -> None:
+        """Let go of the broker, and connect as other options say; returns at once. Any thread.
+
+        A broker that is left for another one learns nothing, and so tells our will.
+
+        Raises:
+            ConfigError: Certificate files cannot be used; the connection stays as it is.
+        """
+        check_certificates(options)
+        self._redirected = options
+        self._nudge.set()
+        self.wake()
+
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Let the traffic drain for at most `timeout_s`, disconnect, end the thread; return whether it ended.
 
@@ -133,6 +157,7 @@ class BrokerConnection:
         """
         self._leave_at_s = time.monotonic() + timeout_s
         self._stopping.set()
+        self._nudge.set()
         self.wake()
         if self._thread.ident is None:
             self._waker.close()
@@ -143,19 +168,43 @@ class BrokerConnection:
     def _main(self) -> None:
         try:
             while not self._stopping.is_set():
+                self._nudge.clear()
+                self._turn_to_other_options()
                 end = self._attempt()
+                if self._redirected is not None and not self._stopping.is_set():
+                    self._stopping.wait(REDIRECT_PAUSE_S)
+                    continue
                 changed = self._choice.learn(end)
                 if end.kind is EndKind.LEFT:
                     break
                 wait_s = 0.0 if changed and end.kind is EndKind.VERSION_REFUSED else self._backoff.wait_s()
                 self._report(end, changed)
-                self._stopping.wait(wait_s)
+                if not self._stopping.is_set():
+                    self._nudge.wait(wait_s)
         except BaseException as error:  # whatever the cause, its end must be noticed
             logger.critical("the broker connection failed", exc_info=error)
             if self._on_failure is not None:
                 self._on_failure(error)
         finally:
             self._waker.close()
+
+    def _turn_to_other_options(self) -> None:
+        """Begin anew with the options that were given meanwhile, if any were."""
+        options, self._redirected = self._redirected, None
+        if options is None:
+            return
+        self._options = options
+        self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
+        self._choice = VersionChoice(options.protocol)
+        self._repeats = RepeatFilter()
+        self._troubles.forget()
+        self.problem = None
+        self._warn_of_open_password()
+
+    def _vanishes(self) -> bool:
+        """Whether the broker is left without a word."""
+        redirected = self._redirected
+        return redirected is not None and redirected.address != self._options.address
 
     def _attempt(self) -> SessionEnd:
         """Run one connection from its beginning to its end."""
@@ -166,6 +215,7 @@ class BrokerConnection:
                 self._traffic,
                 self._waker,
                 self._leaving,
+                self._vanishes,
                 self._repeats,
                 self._troubles,
             )
@@ -199,7 +249,7 @@ class BrokerConnection:
         if self._backoff.lasts:  # asked often, so this is the place to notice it
             self._troubles.lasts()
         if not self._stopping.is_set():
-            return False
+            return self._redirected is not None
         return not self.connected or self._traffic.drained() or time.monotonic() >= self._leave_at_s
 
     def _report(self, end: SessionEnd, changed: bool) -> None:

@@ -101,6 +101,7 @@ class MqttSession:
         traffic: What goes over it; called from the thread in `run`.
         waker: Ends the waiting, so that the traffic is asked for messages.
         leaving: Asked often; once it says True, the connection is ended by a DISCONNECT.
+        vanishes: Asked then; True: without a DISCONNECT, so that the broker tells our will.
         repeats: Which complaints to log.
         troubles: Told which topics the broker refuses.
     """
@@ -112,11 +113,13 @@ class MqttSession:
         traffic: Traffic,
         waker: Waker,
         leaving: Callable[[], bool],
+        vanishes: Callable[[], bool],
         repeats: RepeatFilter,
         troubles: BrokerTroubles,
     ) -> None:
         self._options, self._version, self._traffic = options, version, traffic
-        self._waker, self._leaving, self._repeats, self._troubles = waker, leaving, repeats, troubles
+        self._waker, self._leaving, self._vanishes = waker, leaving, vanishes
+        self._repeats, self._troubles = repeats, troubles
         # MQTT 5 says what is refused.
         self._echo = EchoCheck(traffic.echo_topic if version != "5" else None)
         self._connected = False
@@ -206,7 +209,8 @@ class MqttSession:
                 return
             if self._leaving():
                 self._end = SessionEnd(EndKind.LEFT, "disconnected on purpose")
-                self._say_goodbye()
+                if not self._vanishes():
+                    self._say_goodbye()
                 return
             silent_s = time.monotonic() - self._heard_at_s
             if self._connected and silent_s > PATIENCE * self._options.keepalive_s:

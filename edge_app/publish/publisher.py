@@ -16,7 +16,7 @@ from edge_app.ops.progress import Sign
 from edge_app.publish.broker import BrokerOptions
 from edge_app.publish.commands.desk import CommandDesk
 from edge_app.publish.commands.registry import CommandRegistry
-from edge_app.publish.connection import BrokerConnection
+from edge_app.publish.connection import BrokerConnection, check_certificates
 from edge_app.publish.drops import DropTally
 from edge_app.publish.encoders.encoder import Encoder
 from edge_app.publish.encoders.make import edge_encoder
@@ -90,12 +90,9 @@ class MqttPublisher(Traffic):
         self._health_due_s = 0.0
         self._told_last_health = False
         self._stopping = False
-        options = BrokerOptions.from_section(
-            section,
-            client_id=f"edge-app-{node}" if name is None else f"edge-app-{node}-{name}",
-            password=password,
-            where="mqtt" if name is None else f"sinks.{name}",
-        )
+        self._client_id = f"edge-app-{node}" if name is None else f"edge-app-{node}-{name}"
+        self._where = "mqtt" if name is None else f"sinks.{name}"
+        options = self.options_of(section, password)
         self._on_failure = on_failure
         self._failure: str | None = None
         self._connection = BrokerConnection(options, self, self._failed, broker_trouble)
@@ -167,6 +164,28 @@ class MqttPublisher(Traffic):
     def outbox(self) -> OutboxState | None:
         """What waits on disk; None where nothing is to be kept."""
         return None if self._outbox is None else self._outbox.state()
+
+    def options_of(self, section: MqttSection, password: str | None) -> BrokerOptions:
+        """Return how a section's broker is reached.
+
+        Raises:
+            ConfigError: The URI or certificate files cannot be used.
+        """
+        options = BrokerOptions.from_section(
+            section, client_id=self._client_id, password=password, where=self._where
+        )
+        check_certificates(options)
+        return options
+
+    def redirect(self, section: MqttSection, options: BrokerOptions) -> None:
+        """Go on at another broker, or as another client; what waits and is numbered stays. Any thread.
+
+        Args:
+            section: In which only what concerns the connection, and `publish_empty`, differs from before.
+            options: Its `options_of`.
+        """
+        self._section = section
+        self._connection.redirect(options)
 
     def start(self) -> None:
         """Begin connecting; returns at once, whether or not there is a broker."""

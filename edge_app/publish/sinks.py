@@ -32,12 +32,48 @@ class SinkGroup:
     def __init__(self, main: Sink, others: Mapping[str, Sink], trouble: Callable[[str, str], None]) -> None:
         self._main, self._others, self._trouble = main, dict(others), trouble
         self._given_up: dict[str, str] = {}
+        self._lock = threading.RLock()
+        """Held while states are told, and while a sink that comes is told of them: none is missed."""
+        self._node: tuple[NodeState, str | None] | None = None
+        self._info: NodeInfo | None = None
+        self._cameras: dict[str, CameraStatus] = {}
 
     def start(self) -> None:
         """Begin; see `Sink`."""
-        for name in self._others:
-            self._ask(name, lambda sink: sink.start())
+        for name, sink in self._others.items():
+            self._ask(name, sink, lambda sink: sink.start())
         self._main.start()
+
+    def replace(self, name: str, sink: Sink | None, timeout_s: float) -> None:
+        """Let a sink take a name's place, or none: that which had it is ended before.
+
+        Args:
+            name: Of the sink.
+            sink: Not yet started.
+            timeout_s: For the end of the one before; see `Sink.stop`.
+        """
+        with self._lock:
+            others = dict(self._others)
+            before = others.pop(name, None)
+            self._others = others
+            self._given_up.pop(name, None)
+        if before is not None:
+            self._end(name, before, timeout_s)
+        if sink is None:
+            return
+        self._ask(name, sink, lambda sink: sink.start())
+        with self._lock:
+            self._ask(name, sink, self._tell_all)
+            self._others = {**self._others, name: sink}
+
+    def _tell_all(self, sink: Sink) -> None:
+        if self._node is not None:
+            sink.set_node_state(*self._node)
+        if self._info is not None:
+            sink.set_info(self._info)
+        for status in self._cameras.values():
+            if self._info is None or status.camera_id in self._info.models:
+                sink.camera_changed(status)
 
     def stop(self, timeout_s: float) -> bool:
         """End all of them at the same time; return whether every state of the main one went out."""
@@ -55,26 +91,32 @@ class SinkGroup:
 
     def set_node_state(self, state: NodeState, reason: str | None = None) -> None:
         """Say what the daemon is doing."""
-        for name in self._others:
-            self._ask(name, lambda sink: sink.set_node_state(state, reason))
-        self._main.set_node_state(state, reason)
+        with self._lock:
+            self._node = (state, reason)
+            for name, sink in self._others.items():
+                self._ask(name, sink, lambda sink: sink.set_node_state(state, reason))
+            self._main.set_node_state(state, reason)
 
     def set_info(self, info: NodeInfo) -> None:
         """Say what runs here."""
-        for name in self._others:
-            self._ask(name, lambda sink: sink.set_info(info))
-        self._main.set_info(info)
+        with self._lock:
+            self._info = info
+            for name, sink in self._others.items():
+                self._ask(name, sink, lambda sink: sink.set_info(info))
+            self._main.set_info(info)
 
     def camera_changed(self, status: CameraStatus) -> None:
         """Say how a camera does."""
-        for name in self._others:
-            self._ask(name, lambda sink: sink.camera_changed(status))
-        self._main.camera_changed(status)
+        with self._lock:
+            self._cameras[status.camera_id] = status
+            for name, sink in self._others.items():
+                self._ask(name, sink, lambda sink: sink.camera_changed(status))
+            self._main.camera_changed(status)
 
     def put(self, detections: Detections, *, wait: bool) -> None:
         """Hand detections to all; see `DetectionsSink`."""
-        for name in self._others:
-            self._ask(name, lambda sink: sink.put(detections, wait=False))
+        for name, sink in self._others.items():
+            self._ask(name, sink, lambda sink: sink.put(detections, wait=False))
         self._main.put(detections, wait=wait)
 
     def state(self) -> SinkState:
@@ -95,11 +137,11 @@ class SinkGroup:
         except Exception:  # one that has failed may fail at its end too
             logger.exception("sink %s did not end", name)
 
-    def _ask(self, name: str, what: Callable[[Sink], object]) -> None:
+    def _ask(self, name: str, sink: Sink, what: Callable[[Sink], object]) -> None:
         if name in self._given_up:
             return
         try:
-            what(self._others[name])
+            what(sink)
         except Exception as error:  # a fault of one sink must not stop the video
             logger.exception("sink %s has failed and is left alone from now on", name)
             self._given_up[name] = words = f"it has failed ({type(error).__name__}: {error})"

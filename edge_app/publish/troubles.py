@@ -29,6 +29,12 @@ class BrokerTroubles:
             self._breaking = None
             self._look()
 
+    def forget(self) -> None:
+        """It is another broker from now on."""
+        self._breaking = None
+        self._denied.clear()
+        self._look()
+
     def denies(self, topic: str, words: str) -> None:
         """The broker does not take a topic."""
         self._denied[topic] = words

@@ -105,6 +105,33 @@ class TestGroup:
         assert SinkGroup(Listed(), others, print).stop(1.0)
         assert time.monotonic() - began_s < 0.9
 
+    def test_one_that_comes_later_is_told_everything_before_its_first_frame(self) -> None:
+        main, old, new = Listed(), Listed(), Listed()
+        group = SinkGroup(main, {"other": old}, lambda *_: None)
+        group.start()
+        group.set_node_state(NodeState.ONLINE)
+        group.set_info(INFO)
+        group.camera_changed(STREAMING)
+        group.replace("other", new, 0.5)
+        group.put(detections(), wait=True)
+        assert old.told == ["start", "online", "info", "camera", "stop"]
+        assert new.told == ["start", "online", "info", "camera", "put"]
+        group.replace("other", None, 0.5)
+        group.put(detections(), wait=True)
+        assert new.told[-1] == "stop"
+        assert group.states() == {}
+        assert main.told.count("put, waiting") == 2
+
+    def test_a_new_one_in_the_place_of_one_that_has_failed_is_used(self) -> None:
+        bad, new = Listed(failing="info"), Listed()
+        group = SinkGroup(Listed(), {"other": bad}, lambda *_: None)
+        group.start()
+        group.set_info(INFO)
+        group.replace("other", new, 0.5)
+        group.put(detections(), wait=True)
+        assert new.told == ["start", "info", "put"]
+        assert group.states()["other"].problem is None
+
     def test_one_that_does_not_end_is_not_waited_for(self) -> None:
         began_s = time.monotonic()
         assert SinkGroup(Listed(), {"stuck": Listed(ends_after_s=60)}, print).stop(0.1)

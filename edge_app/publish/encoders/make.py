@@ -15,8 +15,8 @@ FILE_ROOT = "edge"
 """Messages in files are numbered as if they had topics; nobody sees these."""
 
 
-def edge_encoder(section: MqttSection, node: str, boot: str) -> EdgeEncoder:
-    """Return the encoder of our own contract at a broker.
+def edge_encoder(section: MqttSection, node: str, boot: str, stamper: Stamper | None = None) -> EdgeEncoder:
+    """Return the encoder of our own contract at a broker; `stamper` numbers its messages, or a new one.
 
     Raises:
         PublishError: If root or node cannot be part of a topic.
@@ -24,31 +24,35 @@ def edge_encoder(section: MqttSection, node: str, boot: str) -> EdgeEncoder:
     topics = Topics(section.root, node)
     return EdgeEncoder(
         topics,
-        Stamper(node, boot),
+        stamper or Stamper(node, boot),
         detections_expiry_s=section.detections_expiry_s,
         health_interval_s=section.health_interval_s,
         discovery=_discovery(section, topics),
     )
 
 
-def encoder_of_broker(section: MqttSinkSection, node: str, boot: str) -> Encoder:
-    """Return the encoder that a further broker's section names. Raises PublishError as `edge_encoder`."""
+def encoder_of_broker(
+    section: MqttSinkSection, node: str, boot: str, stamper: Stamper | None = None
+) -> Encoder:
+    """Return the encoder that a further broker's section names; otherwise as `edge_encoder`."""
     match section.encoder:
         case "edge":
-            return edge_encoder(section, node, boot)
+            return edge_encoder(section, node, boot, stamper)
         case "deepstream":
             return DeepStreamEncoder(section.foreign_topic, detections_expiry_s=section.detections_expiry_s)
         case "frigate":
             return FrigateEncoder(section.foreign_topic)
 
 
-def encoder_of_file(section: JsonlSinkSection, node: str, boot: str) -> Encoder:
-    """Return the encoder that a file's section names."""
+def encoder_of_file(
+    section: JsonlSinkSection, node: str, boot: str, stamper: Stamper | None = None
+) -> Encoder:
+    """Return the encoder that a file's section names; `stamper` as in `edge_encoder`."""
     match section.encoder:
         case "edge":
             return EdgeEncoder(
                 Topics(FILE_ROOT, node),
-                Stamper(node, boot),
+                stamper or Stamper(node, boot),
                 detections_expiry_s=0,
                 health_interval_s=section.health_interval_s,
             )
