@@ -157,6 +157,32 @@ def run(
     run_daemon(config, None if log_level is None else log_level.value)
 
 
+@app.command()
+def reload(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Configuration file of the daemon that is meant; otherwise the only one that runs.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for its answer.", min=0.1)] = 60.0,
+) -> None:
+    """Have the running daemon read its configuration again.
+
+    Cameras, thresholds, the broker, sinks and the log's level change while it runs; what is as before is not
+    touched. Exit status 78: the configuration is not valid, and nothing was changed. 3: some of it needs
+    a restart. 1: there is no daemon, or it does not answer.
+    """
+    from edge_app.ops.run_file import find_daemon, request_reload
+
+    reply = request_reload(find_daemon(config), timeout)
+    typer.echo(f"edge-app: {reply.words}", err=reply.exit_status != 0)
+    raise typer.Exit(reply.exit_status)
+
+
 @app.command("check-config")
 def check_config(config: ConfigPath) -> None:
     """Say all that is wrong with a configuration at once.

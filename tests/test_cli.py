@@ -11,7 +11,7 @@ import pytest
 from tests.processes import command, edge_app_says, environment
 
 COMMANDS = (
-    *("demo", "run", "check-config", "init", "watch", "eval", "bench"),
+    *("demo", "run", "reload", "check-config", "init", "watch", "eval", "bench"),
     *("export", "build", "engines", "verify", "doctor", "inspect"),
 )
 

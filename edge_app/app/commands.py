@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edge_app.app.jpeg import encode_jpeg
+from edge_app.app.reload import ReloadResult
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.snapshot import SnapshotTap
 from edge_app.config.models import CommandsSection
@@ -12,6 +15,7 @@ from edge_app.publish.commands.command import (
     DisableCamera,
     EnableCamera,
     Refusal,
+    Reload,
     TakeSnapshot,
 )
 from edge_app.publish.commands.registry import CommandRegistry, Outcome, Snapshot
@@ -21,13 +25,24 @@ FRAME_WAIT_S = 3.0
 
 
 def register_commands(
-    registry: CommandRegistry, cameras: CameraGroup, tap: SnapshotTap, section: CommandsSection
+    registry: CommandRegistry,
+    cameras: CameraGroup,
+    tap: SnapshotTap,
+    section: CommandsSection,
+    reload: Callable[[], ReloadResult],
 ) -> None:
-    """Add the handlers of everything that the daemon supports; `Reload` is not among it yet."""
+    """Add the handlers of everything that the daemon supports."""
     handlers = _Handlers(cameras, tap, section)
+    registry.add(Reload, lambda _: _outcome_of(reload()))
     registry.add(EnableCamera, handlers.enable)
     registry.add(DisableCamera, handlers.disable)
     registry.add(TakeSnapshot, handlers.snapshot)
+
+
+def _outcome_of(result: ReloadResult) -> Outcome:
+    if result.problem is not None:
+        raise CommandRefusedError(Refusal.FAILED, str(result).replace("\n", "; "))
+    return Outcome(str(result))
 
 
 class _Handlers:

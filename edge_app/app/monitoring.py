@@ -30,7 +30,7 @@ class Watched:
     """The parts of the daemon that are asked; `street` and `models` come when the models are open.
 
     Attributes:
-        cameras: By model, the ids of its cameras; None is the model of `model`.
+        cameras: Returns by model the ids of its cameras now; None is the model of `model`.
         models: What runs, by model.
     """
 
@@ -41,7 +41,7 @@ class Watched:
     publisher: MqttPublisher
     sinks: SinkGroup
     lanes: Mapping[str | None, FrameLanes]
-    cameras: Mapping[str | None, Sequence[str]]
+    cameras: Callable[[], Mapping[str | None, Sequence[str]]]
     redact: Callable[[str], str]
     street: Street | None = None
     models: Mapping[str | None, ModelInfo] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Monitoring:
         )
 
     def _standstill_s(self) -> dict[str, float]:
-        cameras, statistics = self._watched.cameras, self._watched.statistics
+        cameras, statistics = self._watched.cameras(), self._watched.statistics
         return {model or DEFAULT_MODEL: statistics.standstill_s(names) for model, names in cameras.items()}
 
     def _judged(self, judge: Callable[[Health], list[str]]) -> Answer:

@@ -76,11 +76,13 @@ class Scrape:
     def _cameras(self, page: Page) -> None:
         watched = self._watched
         statuses = watched.watch.statuses()
-        models = {camera: model for model, cameras in watched.cameras.items() for camera in cameras}
+        models = {camera: model for model, cameras in watched.cameras().items() for camera in cameras}
         waiting = {name: count for lanes in watched.lanes.values() for name, count in lanes.waiting().items()}
         times = watched.statistics.times()
         publisher = watched.publisher
         for name, counts in watched.statistics.counts().items():
+            if not (name in statuses and name in models and name in waiting):
+                continue  # it comes or goes just now
             self._camera(page, statuses[name], models[name])
             page.add("edge_app_frames_captured_total", counts.captured, name)
             page.add("edge_app_frames_processed_total", counts.processed, name)

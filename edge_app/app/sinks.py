@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge_app.config.models import AppConfig, JsonlSinkSection, MqttSinkSection
+from edge_app.config.models import JsonlSinkSection, MqttSinkSection
 from edge_app.config.paths import jsonl_directory
-from edge_app.config.secrets import PasswordReference
 from edge_app.interfaces import Sink
 from edge_app.pipeline.statistics import Statistics
 from edge_app.publish.drops import DropTally
@@ -16,6 +15,7 @@ from edge_app.publish.jsonl.sink import FileSink
 from edge_app.publish.observed import Observed
 from edge_app.publish.payloads import HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
+from edge_app.publish.stamper import Stamper
 
 Trouble = Callable[[str, str | None], None]
 """Told when a sink begins to fail, with its name and in words, and with None when it works again."""
@@ -25,41 +25,34 @@ class SinkBuilder:
     """Makes the sinks of a configuration.
 
     Args:
-        config: The configuration.
         node: Name of this node.
         boot: Identifies this start of the daemon.
         statistics: Knows what was dropped before it came to any sink.
         observed: Asked for health.
-        secret: Resolves the password of a section, of which the name is given too.
         trouble: See `Trouble`.
     """
 
     def __init__(
         self,
-        config: AppConfig,
         *,
         node: str,
         boot: str,
         statistics: Statistics,
         observed: Observed,
-        secret: Callable[[PasswordReference, str], str | None],
         trouble: Trouble,
     ) -> None:
-        self._config, self._node, self._boot = config, node, boot
-        self._statistics, self._observed = statistics, observed
-        self._secret, self._trouble = secret, trouble
+        self._node, self._boot = node, boot
+        self._statistics, self._observed, self._trouble = statistics, observed, trouble
+        self._stampers: dict[str, Stamper] = {}
+        """By sink: the messages of one that is made anew go on being numbered."""
 
-    def build(self) -> dict[str, Sink]:
-        """Return every enabled sink by its name, not yet started.
+    def make(self, name: str, section: MqttSinkSection | JsonlSinkSection, password: str | None) -> Sink:
+        """Return a sink, not yet started.
 
         Raises:
-            ConfigError: A password, a URI or a certificate cannot be used.
+            ConfigError: A URI or a certificate cannot be used.
             PublishError: A name cannot be part of a topic.
         """
-        enabled = {name: section for name, section in self._config.sinks.items() if section.enabled}
-        return {name: self._sink(name, section) for name, section in enabled.items()}
-
-    def _sink(self, name: str, section: MqttSinkSection | JsonlSinkSection) -> Sink:
         tally = DropTally()
         view = _View(self._statistics, tally, self._observed)
         if isinstance(section, JsonlSinkSection):
@@ -70,13 +63,21 @@ class SinkBuilder:
             drops=tally,
             observed=view,
             on_failure=lambda error: self._trouble(name, f"it has failed ({type(error).__name__})"),
-            password=self._secret(section, f"sinks.{name}"),
+            password=password,
             boot=self._boot,
-            encoder=encoder_of_broker(section, self._node, self._boot),
+            encoder=encoder_of_broker(section, self._node, self._boot, self._stamper(name)),
             name=name,
             outbox_trouble=lambda words: self._trouble(name, words),
             broker_trouble=lambda words: self._trouble(f"{name} (broker)", words),
         )
+
+    def forget(self, name: str) -> None:
+        """A sink has gone, and its troubles with it."""
+        for part in (name, f"{name} (broker)"):
+            self._trouble(part, None)
+
+    def _stamper(self, name: str) -> Stamper:
+        return self._stampers.setdefault(name, Stamper(self._node, self._boot))
 
     def _file(self, name: str, section: JsonlSinkSection, tally: DropTally, view: Observed) -> FileSink:
         file = RotatingFile(
@@ -89,7 +90,7 @@ class SinkBuilder:
         return FileSink(
             name,
             file,
-            encoder_of_file(section, self._node, self._boot),
+            encoder_of_file(section, self._node, self._boot, self._stamper(name)),
             queue_size=section.queue_size,
             health_interval_s=section.health_interval_s,
             publish_empty=section.publish_empty,

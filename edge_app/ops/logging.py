@@ -78,10 +78,15 @@ def configure_logging(level: str, redact: Callable[[str], str]) -> None:
         root.removeHandler(handler)
     root.addHandler(RepeatLimit(_handler(redact)))
     root.setLevel(logging.WARNING)
-    logging.getLogger("edge_app").setLevel(level.upper())
+    set_level(level)
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_of_thread
+
+
+def set_level(level: str) -> None:
+    """Show what is at least as severe: debug, info, warning or error."""
+    logging.getLogger("edge_app").setLevel(level.upper())
 
 
 def lines_left_out() -> int:

@@ -102,6 +102,17 @@ class ServiceReport:
         if self._thread.ident is not None:
             self._thread.join(1.0)
 
+    def reloading(self) -> None:
+        """A reload begins; before READY, and where nobody listens, that concerns nobody."""
+        if self._ready:
+            notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def reloaded(self, words: str) -> None:
+        """A reload is over, whatever came of it: the daemon works as before, or otherwise."""
+        if self._ready:
+            notify("READY=1", f"STATUS=reloaded: {words.partition(chr(10))[0][:STATUS_CHARS]}")
+            self._status_due_s = self._clock() + STATUS_EVERY_S
+
     def step(self) -> None:
         """Tell what is due at this moment."""
         now_s = self._clock()

@@ -1,9 +1,10 @@
-"""Signals: the first asks the daemon to stop, a second one ends it at once."""
+"""Signals: the first asks the daemon to stop, a second one ends it at once; SIGHUP has it reload."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -21,3 +22,21 @@ def stop_on_signals(stop: threading.Event) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+
+
+def reload_on_hangup(reload: threading.Event, stop: threading.Event) -> None:
+    """Set `reload` on SIGHUP; or `stop`, if it means that our terminal was closed."""
+    had_terminal = sys.stderr is not None and sys.stderr.isatty()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        (stop if had_terminal and not _has_terminal() else reload).set()
+
+    signal.signal(signal.SIGHUP, handle)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

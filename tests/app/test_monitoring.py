@@ -91,7 +91,7 @@ class Parts:
             publisher=publisher,
             sinks=sinks,
             lanes={None: lanes},
-            cameras={None: ["gate"]},
+            cameras=lambda: {None: ["gate"]},
             redact=str,
         )
         self.monitoring = Monitoring(MetricsSection(enabled=False), self.watched)

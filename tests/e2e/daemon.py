@@ -47,12 +47,13 @@ class Daemon:
     """
 
     def __init__(self, config: Path, *options: str, **env: str) -> None:
+        self.config = config
         self._log = config.with_suffix(".log")
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 command("run", "--config", config, *options),
                 cwd=config.parent,
-                env=environment(**env),
+                env=environment(**{"RUNTIME_DIRECTORY": str(config.parent / "run"), **env}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

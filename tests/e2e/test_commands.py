@@ -1,4 +1,4 @@
-"""Commands to the real daemon: cameras off and on, a snapshot, and what it refuses."""
+"""Commands to the real daemon: cameras off and on, a snapshot, a reload, and what it refuses."""
 
 from __future__ import annotations
 
@@ -89,7 +89,13 @@ def test_commands(start: StartDaemon, recorder: Recorder, panel: Panel, mosquitt
 
     assert panel.ask("camera/yard/enable")["ok"]
     until(lambda: state(recorder, YARD) == "streaming", "it streams again")
-    assert panel.ask("reload")["error"]["code"] == "not_supported"
+    assert panel.ask("reload")["result"] == "nothing to change"
+    config = daemon.config.read_text()
+    daemon.config.write_text("cameras: {}")
+    refused = panel.ask("reload")
+    assert refused["error"]["code"] == "failed"
+    assert "nothing was changed" in refused["error"]["message"]
+    daemon.config.write_text(config)
     unknown = panel.ask("camera/attic/enable")
     assert unknown["error"]["code"] == "unknown_camera"
     assert "there are yard, gate" in unknown["error"]["message"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edge_app.app import daemon
+from edge_app.app import daemon, fleet
 from edge_app.app.detector import Detector, open_detector
 from edge_app.capture.attempt import Camera
 from edge_app.capture.factory import create_camera
@@ -102,8 +102,8 @@ def let_hang(hang: Hang) -> None:
         hang.here("publisher")
         return next_message(self, confirmable=confirmable)
 
-    changes = {"open_detector": opened, "create_camera": created}
-    vars(daemon).update(changes)
+    vars(daemon)["open_detector"] = opened
+    vars(fleet)["create_camera"] = created
     MqttPublisher.next_message = message  # type: ignore[method-assign]
 
 

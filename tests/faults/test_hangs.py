@@ -47,7 +47,7 @@ def test_what_hangs_is_named_and_ends_the_process(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.hanging_daemon", config, part, trigger, str(deadline_s)],
-            env=environment(**manager.environment(WATCHDOG_S)),
+            env=environment(RUNTIME_DIRECTORY=str(tmp_path / "run"), **manager.environment(WATCHDOG_S)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -89,7 +89,7 @@ def test_a_daemon_without_any_camera_lives_on_and_says_so(
     with (tmp_path / "log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.hanging_daemon", config, "none", tmp_path / "never", "1.0"],
-            env=environment(**manager.environment(WATCHDOG_S)),
+            env=environment(RUNTIME_DIRECTORY=str(tmp_path / "run"), **manager.environment(WATCHDOG_S)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

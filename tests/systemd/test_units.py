@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_app.errors import EXIT_CONFIG
+from edge_app.ops.run_file import SERVICE_DIRECTORY
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 COMMAND = "/opt/edge-app/current/bin/edge-app"
@@ -75,6 +76,8 @@ def test_the_unit_and_the_code_mean_the_same_exit_status() -> None:
     unit.read(FOLDER / "edge-app.service", encoding="utf-8")
     assert unit["Service"]["RestartPreventExitStatus"] == str(EXIT_CONFIG)
     assert unit["Service"]["Type"] == "notify"
+    assert unit["Service"]["ExecReload"] == f"{COMMAND} reload"
+    assert unit["Service"]["RuntimeDirectory"] == SERVICE_DIRECTORY.name, "where the daemon is found"
     assert unit["Service"]["OOMPolicy"] == "continue"
     assert "ProcSubset" not in unit["Service"]
     assert "PrivateDevices" not in unit["Service"]
