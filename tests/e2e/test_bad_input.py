@@ -228,7 +228,7 @@ def test_what_is_out_of_reach_is_named_and_waited_for(start: StartDaemon, tmp_pa
         ),
         (
             f"no broker, trying again for ever: nothing listens at 127.0.0.1:{broker} (connection refused); "
-            "is the broker running?"
+            "is the broker running? [nothing_listens]"
         ),
     ):
         daemon.until_log_says(f": {line}\n")

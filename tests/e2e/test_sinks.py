@@ -54,6 +54,18 @@ def newest_health(recorder: Recorder) -> dict[str, Any]:
     return found[-1] if found else {"sinks": {}}
 
 
+def assert_drops_lie_between_those_of_health(recorder: Recorder) -> None:
+    """A busy machine drops frames all the time: what a frame tells lies between two messages of health."""
+    dropped = [
+        sum(message["cameras"]["yard"]["dropped"].values())
+        if topic == f"{BASE}/health"
+        else message["dropped_frames"]
+        for topic, message in recorder.everything()
+        if topic in (f"{BASE}/health", DETECTIONS)
+    ]
+    assert dropped == sorted(dropped)
+
+
 def test_every_sink_gets_what_it_reads(
     start: StartDaemon, mosquitto: Mosquitto, second: Mosquitto, parts: Parts, tmp_path: Path
 ) -> None:
@@ -108,7 +120,7 @@ def test_a_second_broker_may_die_and_a_file_may_fail(
     assert "nothing listens" in newest["sinks"]["cloud"]["problem"]
     assert newest["sinks"]["archive"]["dropped"].keys() == {"file_unwritable"}
     assert newest["cameras"]["yard"]["dropped"].keys() <= {"superseded", "too_old"}, "not the camera's drops"
-    assert recorder.on(DETECTIONS)[-1]["dropped_frames"] == sum(newest["cameras"]["yard"]["dropped"].values())
+    assert_drops_lie_between_those_of_health(recorder)
     (tmp_path / "logs").unlink()
     until(lambda: recorder.states()[-1] == "online", "the file can be written")
     began_s = time.monotonic()

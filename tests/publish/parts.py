@@ -23,6 +23,8 @@ from edge_app.publish.traffic import Received, Traffic
 MODEL = ModelInfo("demo", "0f" * 32, ("person", "car"), "onnxruntime", "fp32")
 INFO = NodeInfo("0.1.0", "3.11.2", "Linux x86_64", 1_700_000_000_000_000_000, {"gate": MODEL})
 BASE = "edge/v1/node-1"
+FOREIGN = ("homeassistant/", "ds/", "frigate/")
+"""What topics of other contracts begin with."""
 
 
 def detections(frame_id: int = 0, count: int = 2, camera_id: str = "gate") -> Detections:
@@ -91,10 +93,12 @@ class Recorder(Traffic):
             return
         payload = json.loads(message.payload)
         try:
-            if not message.topic.startswith("homeassistant/"):
+            if not message.topic.startswith(FOREIGN):
                 check(payload)
         except jsonschema.ValidationError as error:
             self.broken.append(f"{message.topic}: {error.message}")
+        except KeyError as error:
+            self.broken.append(f"{message.topic}: no schema, or one that is not there: {error}")
         with self._lock:
             self._messages.append((message, payload))
 
