@@ -124,6 +124,8 @@ class Outbox:
         self._done: list[int] = []
         self._unfit: dict[int, str] = {}
         """What the broker will never take, by position: the reason."""
+        self._dropping = False
+        """While the oldest go nothing is taken: what is on its way must not be among them."""
         self._store: OutboxStore | None = None
         self._generation = 0
         self._hold: contextlib.ExitStack | None = None
@@ -273,7 +275,8 @@ class Outbox:
 
     def _may_send(self) -> bool:
         room = len(self._sent) + len(self._done) + len(self._unfit) < self._bounds.window
-        return self._connected and room and time.monotonic() >= self._paused_until_s
+        may = self._connected and not self._dropping
+        return may and room and time.monotonic() >= self._paused_until_s
 
     def _send(self, row: StoredRow) -> StoredMessage:
         late = row.position <= self._ever_sent or self._clock_s() - row.stored_s > LATE_S
@@ -394,7 +397,7 @@ class Outbox:
             self._fail(error)
             return False
         self.writable, self._disk_problem = True, None
-        if busy:
+        if busy or look_at_ages:  # nothing could be taken while the bounds were kept
             self._wake()
         return True
 
@@ -419,18 +422,24 @@ class Outbox:
             )
 
     def _keep_bounds(self, store: OutboxStore, *, look_at_ages: bool) -> None:
+        beyond = expired = Counter[str]()
         with self._lock:
+            self._dropping = True
             # What is on its way, or confirmed, is not dropped.
             above = max((*self._sent, *self._done, *self._unfit), default=0)
-        beyond = store.drop_beyond(self._bounds.max_bytes, above=above)
-        expired = store.drop_older(self._bounds.max_age_s, above=above) if look_at_ages else Counter[str]()
-        if beyond or expired:
+        try:
+            beyond = store.drop_beyond(self._bounds.max_bytes, above=above)
+            if look_at_ages:
+                expired = store.drop_older(self._bounds.max_age_s, above=above)
+        finally:
             with self._lock:
-                self._look_again()
-                if self._refused is not None and self._refused[0] > above:
-                    self._refused = None
-        self._count(expired, DropReason.OUTBOX_EXPIRED)
-        self._count(beyond, DropReason.OUTBOX_FULL)
+                self._dropping = False
+                if beyond or expired:
+                    self._look_again()
+                    if self._refused is not None and self._refused[0] > above:
+                        self._refused = None
+            self._count(expired, DropReason.OUTBOX_EXPIRED)
+            self._count(beyond, DropReason.OUTBOX_FULL)
 
     def _open(self) -> OutboxStore:
         directory = self._path.parent

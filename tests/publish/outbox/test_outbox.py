@@ -370,6 +370,37 @@ def test_what_is_on_its_way_is_not_counted_as_dropped(bench: Bench) -> None:
     on_disk(outbox, 16)
 
 
+@pytest.mark.parametrize("bound", ["drop_older", "drop_beyond"])
+def test_what_is_taken_while_the_bounds_are_looked_at_is_not_dropped(
+    bench: Bench, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = bench.open(max_bytes=10 * (24 + 7 + OVERHEAD_BYTES), max_age_s=60, window=4)
+    put(outbox, *range(8))
+    on_disk(outbox, 8)
+    outbox.connected()
+    store = outbox._store
+    assert store is not None
+    original = getattr(store, bound)
+    dropped, lost = Counter[str](), set[int]()
+
+    def beside_a_connection_that_is_quick(*arguments: float, above: int) -> Counter[str]:
+        taken = set()
+        while (message := outbox.take()) is not None:
+            taken.add(message.position)
+        found: Counter[str] = original(*arguments, above=above)
+        lost.update(taken - {row.position for row in store.after(0, 100)})
+        dropped.update(found)
+        return found
+
+    monkeypatch.setattr(store, bound, beside_a_connection_that_is_quick)
+    if bound == "drop_older":
+        bench.now_s += 61
+    else:
+        put(outbox, *range(8, 16))
+    until(lambda: dropped.total() > 0, "the oldest go")
+    assert not lost, "what is on its way is kept until it is confirmed, and not counted as dropped"
+
+
 def test_rows_are_not_written_twice_when_what_follows_fails(bench: Bench) -> None:
     outbox = bench.open()
     on_disk(outbox, 0)
