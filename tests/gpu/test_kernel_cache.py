@@ -49,3 +49,18 @@ def test_without_a_compiler_it_is_said_where_one_comes_from(
     compiler.write_text("#!/bin/sh\n")
     compiler.chmod(0o755)
     assert kernels.find_nvcc() == str(compiler)
+
+
+def test_without_a_home_directory_nothing_is_kept_and_it_is_said_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("EDGE_APP_KERNELS", "CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(_number: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert kernels._cache_folder() is None
+    assert "this user has no home directory" in caplog.text
+    assert "EDGE_APP_KERNELS" in caplog.text

@@ -37,7 +37,7 @@ def load_kernels(gpu: Gpu, name: str, cache: Path | None = None) -> Any:
     Args:
         gpu: Where it shall run.
         name: Name of the source in this folder, without its ending.
-        cache: Where compiled kernels are kept; None: `$EDGE_APP_KERNELS`, or the user's cache.
+        cache: Where compiled kernels are kept; None: `$EDGE_APP_KERNELS`, or the user's cache if it has one.
 
     Raises:
         BackendError: There is no compiler, or it or the driver refuses the source.
@@ -49,13 +49,14 @@ def load_kernels(gpu: Gpu, name: str, cache: Path | None = None) -> Any:
         return _loaded[key]
 
 
-def _load(gpu: Gpu, name: str, cache: Path) -> Any:
+def _load(gpu: Gpu, name: str, cache: Path | None) -> Any:
     source = (SOURCES / f"{name}.cu").read_text(encoding="utf-8")
-    path = cache / f"{name}-{_identity(source, gpu.architecture)}.cubin"
-    binary = _read(path)
+    path = None if cache is None else cache / f"{name}-{_identity(source, gpu.architecture)}.cubin"
+    binary = None if path is None else _read(path)
     if binary is None:
         binary = _compile(source, name, gpu.architecture)
-        _keep(path, binary)
+        if path is not None:
+            _keep(path, binary)
     with cuda_errors(f"the kernels of {name}.cu cannot be loaded"):
         return cuda_driver().module_from_buffer(binary)
 
@@ -94,13 +95,21 @@ def _compile(source: str, name: str, architecture: str) -> bytes:
     return bytes(binary)
 
 
-def _cache_folder() -> Path:
+def _cache_folder() -> Path | None:
+    """Return where compiled kernels are kept; None where this user has no place for them."""
     named = os.environ.get("EDGE_APP_KERNELS")
     if named:
         return Path(named)
     # systemd's CacheDirectory= first, then the XDG base directory specification.
     base = os.environ.get("CACHE_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edge-app" / "kernels"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "edge-app" / "kernels"
+    except RuntimeError:
+        logger.warning(
+            "compiled kernels cannot be kept: this user has no home directory; "
+            "EDGE_APP_KERNELS, XDG_CACHE_HOME or HOME names a place for them"
+        )
+        return None
 
 
 def _read(path: Path) -> bytes | None:
