@@ -145,7 +145,8 @@ class FileSink:
             return
         if now_s >= self._health_due_s:
             self._health_due_s = now_s + self._health_interval_s
-            self._say_health()
+            if self._problem is None or not self._states:  # it would push out the states that wait
+                self._say_health()
         while self._write() and not self._stopping:
             pass
 

@@ -109,6 +109,27 @@ def test_deepstream_frames_alone(tmp_path: Path) -> None:
     ]
 
 
+def test_health_does_not_push_out_the_states_that_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink_module, "RETRY_S", 0.02)
+    monkeypatch.setattr(sink_module, "MOST_STATES", 5)
+    folder = tmp_path / "logs"
+    folder.write_text("a file where the directory should be")
+    made = Made(folder)
+    made.sink._health_interval_s = 0.02
+    made.sink.set_info(INFO)
+    made.sink.set_node_state(NodeState.ONLINE)
+    made.sink.start()
+    until(lambda: made.sink._problem is not None, "it is told")
+    time.sleep(0.5)  # in which health is due twenty times
+    folder.unlink()
+    until(lambda: folder.is_dir() and bool(made.lines("edge.health")), "it is written")
+    kinds = [message["schema"].partition("/")[0] for message in made.lines()]
+    assert kinds[:2] == ["edge.info", "edge.node_status"]
+    made.sink.stop(1.0)
+
+
 def test_a_directory_that_cannot_be_made_is_told_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
