@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from edge_app.app.engines import engine_directory
 from edge_app.config.models import AppConfig
-from edge_app.doctor import gpu, network, platform, resources, settings, video
+from edge_app.doctor import gpu, network, nvdec, platform, resources, settings, video
 from edge_app.doctor.machine import STATE_DIRECTORY, Machine
 from edge_app.doctor.result import Check, Result, skipped
 from edge_app.doctor.subject import BROKER, Subject
@@ -48,6 +48,7 @@ def all_checks(subject: Subject) -> list[Check]:
         Check("onnxruntime", partial(settings.check_onnxruntime, machine)),
         Check("opencv", partial(video.check_opencv, machine, subject.kinds)),
         Check("decoders", partial(video.check_decoders, machine, subject.kinds)),
+        Check("nvdec", lambda: nvdec.check_nvdec(machine, driver(), nvdec.nvdec_cameras(subject))),
         Check("csi", partial(video.check_csi, machine, subject.kinds)),
         *_of_resources(subject, driver),
         Check("service", partial(settings.check_service, machine)),

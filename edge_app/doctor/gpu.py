@@ -148,7 +148,7 @@ def _has_card(machine: Machine) -> bool:
 def check_tensorrt(machine: Machine) -> Result:
     """Look whether TensorRT can be imported by this Python, and whether it is the JetPack's."""
     fix = TENSORRT_HINTS["jetson" if machine.is_jetson else "x86"]
-    version = _version(machine, "tensorrt")
+    version = module_version(machine, "tensorrt")
     if isinstance(version, Result):
         return failed(version.found, fix)
     numbers = parse_version(version)
@@ -167,7 +167,7 @@ def check_tensorrt(machine: Machine) -> Result:
 
 def check_capability(machine: Machine, driver: Driver) -> Result:
     """Look whether this TensorRT has kernels for this GPU."""
-    version = _version(machine, "tensorrt")
+    version = module_version(machine, "tensorrt")
     if isinstance(version, Result):
         return skipped("TensorRT cannot be imported")
     numbers = parse_version(version)
@@ -184,7 +184,7 @@ def check_capability(machine: Machine, driver: Driver) -> Result:
 
 def check_pycuda(machine: Machine) -> Result:
     """Look whether PyCUDA can be imported and its compiled part loads."""
-    version = _version(machine, "pycuda.driver", named="pycuda")
+    version = module_version(machine, "pycuda.driver", named="pycuda")
     if isinstance(version, Result):
         return failed(version.found, PYCUDA_HINTS["jetson" if machine.is_jetson else "x86"])
     return ok(f"PyCUDA {version}")
@@ -192,7 +192,7 @@ def check_pycuda(machine: Machine) -> Result:
 
 def check_cuda_bindings(machine: Machine) -> Result:
     """Look whether CUDA graphs can be used."""
-    version = _version(machine, "cuda.bindings")
+    version = module_version(machine, "cuda.bindings")
     if isinstance(version, Result):
         return warning(
             f"{version.found}: batches are enqueued call by call, not as CUDA graphs",
@@ -214,7 +214,7 @@ def check_nvcc(machine: Machine) -> Result:
     return ok(f"nvcc {release[1] if release else 'of an unknown version'} at {machine.which('nvcc')}")
 
 
-def _version(machine: Machine, module: str, named: str | None = None) -> str | Result:
+def module_version(machine: Machine, module: str, named: str | None = None) -> str | Result:
     """Return a module's version as a child imports it; a failed Result without a fix if it cannot."""
     told = _json(answer := machine.python(_ASK_VERSION, module))
     name = named or module

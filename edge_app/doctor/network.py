@@ -60,7 +60,7 @@ def check_broker(section: MqttSection, password: str | None) -> Result:
 def check_camera(
     camera_id: str, section: CameraSection, password: str | None, in_use: Callable[[], bool]
 ) -> Result:
-    """Open a camera as the daemon does, and look at its pictures for two seconds.
+    """Open a camera as the daemon does, but for the GPU's decoder, and look at its pictures for two seconds.
 
     Args:
         camera_id: Its name.
@@ -69,7 +69,10 @@ def check_camera(
         in_use: Asked if a camera that serves one program alone cannot be opened: does the service run?
     """
     uri = parse_camera_uri(section.uri)
-    source = create_source(camera_id, section.model_copy(update={"max_fps": None}), password)
+    # The GPU's decoder has a check of its own; here it is the camera that is looked at.
+    decoder = "auto" if section.decoder == "nvdec" else section.decoder
+    settings = section.model_copy(update={"max_fps": None, "decoder": decoder})
+    source = create_source(camera_id, settings, password)
     try:
         source.open()
         sample = _sample(source, section.open_timeout_s)
