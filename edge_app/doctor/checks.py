@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from edge_app.app.engines import engine_directory
-from edge_app.config.models import AppConfig
+from edge_app.config.models import AppConfig, JsonlSinkSection, MqttSection, MqttSinkSection
+from edge_app.config.paths import jsonl_directory
 from edge_app.doctor import gpu, network, nvdec, platform, resources, settings, video
 from edge_app.doctor.machine import STATE_DIRECTORY, Machine
 from edge_app.doctor.result import Check, Result, skipped
@@ -90,23 +91,31 @@ def _of_the_gpu(subject: Subject, driver: Once[gpu.Driver]) -> Iterator[Check]:
 def _of_resources(subject: Subject, driver: Once[gpu.Driver]) -> Iterator[Check]:
     machine = subject.machine
     config = AppConfig() if subject.loaded is None else subject.loaded.config
-    durable = config.mqtt.delivery.detections == "durable"
-    outbox_bytes = (config.mqtt.outbox.max_mib << 20) if durable else 0
-    # Installed, engines are in the service's folder and not in that of whoever asks.
-    installed = machine.path(STATE_DIRECTORY)
-    own = engine_directory(config.engine)
-    folder = installed if installed.exists() and config.engine.directory is None else own
+    folder = _state(machine, config.engine.directory) or engine_directory(config.engine)
     devices = JETSON_DEVICES if machine.is_jetson else OTHER_DEVICES
     yield Check("devices", partial(resources.check_devices, machine, devices))
     yield Check("memory", lambda: resources.check_memory(machine, builds=bool(driver().gpus)))
-    yield Check("disk", partial(resources.check_disk, folder, outbox_bytes))
+    yield Check("disk", partial(resources.check_disk, folder, _outbox_bytes(config)))
     yield Check("clock", lambda: resources.check_clock(kernel_clock_synced()))
+
+
+def _state(machine: Machine, named: str | None) -> Path | None:
+    """Return the installed service's folder, which is not that of whoever asks; None where there is none."""
+    installed = machine.path(STATE_DIRECTORY)
+    return installed if named is None and installed.exists() else None
+
+
+def _outbox_bytes(config: AppConfig) -> int:
+    """Return how large all outboxes may get."""
+    further = [sink for sink in config.sinks.values() if isinstance(sink, MqttSinkSection) and sink.enabled]
+    durable = [broker for broker in (config.mqtt, *further) if broker.delivery.detections == "durable"]
+    return sum(broker.outbox.max_mib for broker in durable) << 20
 
 
 def _of_the_configuration(subject: Subject, driver: Once[gpu.Driver]) -> Iterator[Check]:
     loaded = subject.loaded
     if loaded is None:
-        for name in ("engine", "broker", "cameras"):
+        for name in ("engine", "broker", "sinks", "cameras"):
             yield Check(name, lambda: skipped("no configuration that can be used"))
         return
     path: Path = loaded.path.absolute()
@@ -119,16 +128,26 @@ def _of_the_configuration(subject: Subject, driver: Once[gpu.Driver]) -> Iterato
     for model, backend in subject.backends.items():
         name = "engine" if model is None else f"engine {model}"
         yield Check(name, partial(engine_where_wanted, model, backend))
-    yield Check("broker", partial(_broker, subject))
+    yield Check("broker", partial(_broker, subject, BROKER, loaded.config.mqtt))
+    for name, sink in subject.sinks.items():
+        where = f"sinks.{name}"
+        if isinstance(sink, MqttSinkSection):
+            yield Check(f"sink {name}", partial(_broker, subject, where, sink))
+        else:
+            yield Check(f"sink {name}", partial(_files, subject.machine, name, sink))
     for name in subject.cameras:
         yield Check(f"camera {name}", partial(_camera, subject, name))
 
 
-def _broker(subject: Subject) -> Result:
-    assert subject.loaded is not None  # noqa: S101 - no such check otherwise
-    if BROKER in subject.missing:
+def _broker(subject: Subject, where: str, section: MqttSection) -> Result:
+    if where in subject.missing:
         return skipped("its password is missing, see secrets")
-    return network.check_broker(subject.loaded.config.mqtt, subject.passwords.get(BROKER))
+    return network.check_broker(section, subject.passwords.get(where), where)
+
+
+def _files(machine: Machine, name: str, section: JsonlSinkSection) -> Result:
+    folder = _state(machine, section.directory) or jsonl_directory(section, f"sinks.{name}.directory")
+    return resources.check_files(folder, name, (section.max_mib * section.max_files) << 20)
 
 
 def _camera(subject: Subject, name: str) -> Result:

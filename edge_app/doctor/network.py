@@ -26,11 +26,17 @@ KNOWN_CODECS = frozenset({"H264", "H265", "JPEG"})
 VIDEO_FIX = "Set the camera's stream to H.264 or H.265."
 
 
-def check_broker(section: MqttSection, password: str | None) -> Result:
-    """Connect to the broker under a name of our own, and disconnect again."""
+def check_broker(section: MqttSection, password: str | None, where: str = "mqtt") -> Result:
+    """Connect to a broker under a name of our own, and disconnect again.
+
+    Args:
+        section: Of the broker.
+        password: What its password reference stands for.
+        where: The section's key.
+    """
     name = f"edge-app-doctor-{secrets.token_hex(3)}"  # the daemon's own name would throw the daemon out
     options = BrokerOptions.from_section(
-        section.model_copy(update={"client_id": None}), client_id=name, password=password
+        section.model_copy(update={"client_id": None}), client_id=name, password=password, where=where
     )
     connection = BrokerConnection(options, Traffic())
     connection.start()
@@ -40,19 +46,18 @@ def check_broker(section: MqttSection, password: str | None) -> Result:
     connected, version = connection.connected, connection.version
     problem = connection.problem or f"no answer within {BROKER_WAIT_S:g} s"
     connection.stop(1.0)
-    where = f"{options.address}"
     if not connected:
         return failed(
-            f"{where}: {problem}",
-            "Is the broker running, and mqtt.uri right? nc -vz HOST PORT tries the way there. "
+            f"{options.address}: {problem}",
+            f"Is the broker running, and {where}.uri right? nc -vz HOST PORT tries the way there. "
             "The daemon runs without it and tries for ever.",
         )
-    found = f"connected to {where} with MQTT {version}"
+    found = f"connected to {options.address} with MQTT {version}"
     if options.password is not None and not options.address.encrypted and not options.address.local:
         return warning(f"{found}; the password travels unencrypted", "Use mqtts:// if the broker can.")
     if section.tls.insecure:
         return warning(
-            f"{found}; its certificate is not checked", "Set mqtt.tls.ca_file, and insecure: false."
+            f"{found}; its certificate is not checked", f"Set {where}.tls.ca_file, and insecure: false."
         )
     return ok(found)
 

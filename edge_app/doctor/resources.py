@@ -11,6 +11,8 @@ from pathlib import Path
 
 from edge_app.doctor.machine import Machine
 from edge_app.doctor.result import Result, failed, ok, skipped, warning
+from edge_app.files.place import why_unusable
+from edge_app.publish.jsonl.rotating import RESERVE_BYTES as FILES_RESERVE_BYTES
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -74,6 +76,30 @@ def check_disk(folder: Path, outbox_bytes: int) -> Result:
         return warning(
             f"{found}; outbox and engines may want {(outbox_bytes + SPARE_DISK) / GIB:.1f} GiB",
             "Free room, lower mqtt.outbox.max_mib, or move engine.directory and mqtt.outbox.directory.",
+        )
+    return ok(found)
+
+
+def check_files(folder: Path, name: str, most_bytes: int) -> Result:
+    """Look at the room for the files of a sink, and whether they can be made.
+
+    Args:
+        folder: Where they lie; it need not exist yet.
+        name: Of the sink.
+        most_bytes: What all of them may take.
+    """
+    key = f"sinks.{name}.directory"
+    why = why_unusable(folder.absolute())
+    if why is not None:
+        return failed(why, f"Let the service's user write there, or name another place in {key}.")
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    found = f"{free / GIB:.1f} GiB free at {place}"
+    there = sum(path.stat().st_size for path in folder.glob(f"{name}.*jsonl")) if folder.is_dir() else 0
+    if free + there < most_bytes + FILES_RESERVE_BYTES:
+        return warning(
+            f"{found}; its files may take {most_bytes / GIB:.1f} GiB",
+            f"Free room, lower max_mib or max_files, or name another place in {key}.",
         )
     return ok(found)
 

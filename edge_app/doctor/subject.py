@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_app.config.camera_uri import CameraKind, parse_camera_uri
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
-from edge_app.config.models import CameraSection, SecretReference
+from edge_app.config.models import CameraSection, JsonlSinkSection, MqttSinkSection, SecretReference
 from edge_app.config.paths import resolve_path
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import SecretRegistry, resolve_password
@@ -35,7 +35,8 @@ class Subject:
         loaded: It, read and found good; None otherwise.
         error: Why it could not be read or used.
         secrets: Every password that could be found, to be hidden in all that is told.
-        passwords: Of the broker (`mqtt`) and of cameras (`cameras.NAME`); absent where there is none.
+        passwords: Of the broker (`mqtt`), of further ones (`sinks.NAME`) and of cameras (`cameras.NAME`), of
+            what is enabled; absent where there is none.
         missing: Why a password that is referred to could not be had, by the same keys.
     """
 
@@ -52,6 +53,12 @@ class Subject:
         """The cameras that are enabled."""
         cameras = {} if self.loaded is None else self.loaded.config.cameras
         return {name: camera for name, camera in cameras.items() if camera.enabled}
+
+    @property
+    def sinks(self) -> dict[str, MqttSinkSection | JsonlSinkSection]:
+        """The sinks that are enabled."""
+        sinks = {} if self.loaded is None else self.loaded.config.sinks
+        return {name: sink for name, sink in sinks.items() if sink.enabled}
 
     @property
     def kinds(self) -> frozenset[CameraKind]:
@@ -99,9 +106,14 @@ def open_subject(path: Path | None, machine: Machine) -> Subject:
 
 
 def _references(loaded: LoadedConfig) -> Iterator[tuple[str, SecretReference]]:
+    """Yield the sections that the daemon would take a password for."""
     yield BROKER, loaded.config.mqtt
+    for name, sink in loaded.config.sinks.items():
+        if isinstance(sink, MqttSinkSection) and sink.enabled:
+            yield f"sinks.{name}", sink
     for name, camera in loaded.config.cameras.items():
-        yield f"cameras.{name}", camera
+        if camera.enabled:
+            yield f"cameras.{name}", camera
 
 
 def _referenced(path: Path) -> Iterator[str]:

@@ -75,6 +75,35 @@ def test_a_password_that_is_missing_is_named_once(tmp_path: Path) -> None:
     assert checks["camera door"]["status"] == "skipped"
 
 
+def test_every_sink_is_looked_at_and_what_is_off_is_not(tmp_path: Path) -> None:
+    port = free_port()
+    sinks = {
+        "cloud": {"type": "mqtt", "uri": f"mqtt://127.0.0.1:{port}"},
+        "vault": {
+            "type": "mqtt",
+            "uri": f"mqtt://127.0.0.1:{port}",
+            "root": "vault",
+            "username": "a",
+            "password_file": "absent",
+        },
+        "archive": {"type": "jsonl", "directory": "logs"},
+        "off": {"type": "mqtt", "uri": "mqtt://127.0.0.1:1", "enabled": False},
+    }
+    cameras = {
+        "yard": SCENE,
+        "old": {"uri": "rtsp://127.0.0.1/x", "username": "a", "password_file": "gone", "enabled": False},
+    }
+    config = write_config(tmp_path / "edge.yaml", None, cameras, sinks=sinks)
+    checks = told(edge_app_says("doctor", "--config", config, "--json").stdout)
+    assert checks["sink cloud"]["status"] == "failed"
+    assert "sinks.cloud.uri" in checks["sink cloud"]["fix"]
+    assert checks["sink vault"]["status"] == "skipped"
+    assert "sinks.vault.password_file: there is no file" in checks["secrets"]["found"]
+    assert "cameras.old" not in checks["secrets"]["found"], "nobody will ask for it"
+    assert checks["sink archive"]["found"].endswith(f"GiB free at {tmp_path}")
+    assert "sink off" not in checks
+
+
 @pytest.fixture
 def leaky(root: Root, tmp_path: Path) -> tuple[Root, Path]:
     """A machine whose logs, credentials and configuration are full of secrets."""

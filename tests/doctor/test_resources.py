@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.doctor.resources import EARLIEST, check_clock, check_devices, check_disk, check_memory
+from edge_app.doctor.resources import (
+    EARLIEST,
+    check_clock,
+    check_devices,
+    check_disk,
+    check_files,
+    check_memory,
+)
 from edge_app.doctor.result import Status
 from tests.doctor.conftest import Root
 
@@ -43,6 +50,16 @@ def test_the_disk_must_hold_the_outbox(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "there"
     assert check_disk(folder, 0).found.endswith(f"at {tmp_path}")
     assert check_disk(folder, 1 << 60).status is Status.WARNING
+
+
+def test_the_disk_must_hold_the_files_of_a_sink(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    assert check_files(folder, "log", 1 << 20).found.endswith(f"at {tmp_path}")
+    assert "max_files" in (check_files(folder, "log", 1 << 60).fix or "")
+    (tmp_path / "not").write_text("a file")
+    result = check_files(folder, "log", 1 << 20)
+    assert (result.status, result.found) == (Status.FAILED, f"{tmp_path / 'not'} is not a directory")
+    assert "sinks.log.directory" in (result.fix or "")
 
 
 @pytest.mark.parametrize(
