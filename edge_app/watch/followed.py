@@ -176,8 +176,8 @@ class NodeView:
 
     def after_info(self, payload: Payload) -> NodeView:
         """Return the view after an info message. Raises KeyError or TypeError if it is not one."""
-        model = payload["model"]
-        words = f"{model['name']} ({model['backend']}, {model['precision']})"
+        models = payload["models"] if "models" in payload else [payload["model"]]  # of before 1.1
+        words = ", ".join(_model_words(model) for model in models)
         return replace(self, version=str(payload["version"]), model=words)
 
     def after_health(self, payload: Payload) -> NodeView:
@@ -201,6 +201,12 @@ def end_to_end_ms(payload: Payload, received_at_ns: int) -> tuple[float, bool]:
     if 0 <= transit_s <= CREDIBLE_TRANSIT_S:
         return (received_at_s - _unix_s(payload["captured_at"])) * 1000, True
     return float(payload["latency_ms"]["total"]), False
+
+
+def _model_words(model: Payload) -> str:
+    words = f"{model['name']} ({model['backend']}, {model['precision']})"
+    configured = model.get("configured_name")
+    return words if configured is None else f"{configured}: {words}"
 
 
 def _unix_s(rfc3339: str) -> float:

@@ -28,6 +28,7 @@ _STATE_STYLES = {
     "frozen": "yellow",
     "stopping": "dim",
     "ended": "dim",
+    "disabled": "dim",
     "lost": "red",
     "node lost": "red",
 }

@@ -114,3 +114,13 @@ def test_a_node_is_put_together_from_its_messages() -> None:
         .after_health({"rss_bytes": 1000, "cpu_percent": None})
     )
     assert node == NodeView("degraded", "gate is lost", "0.1", "demo (cpu, fp32)", 1000, None)
+
+
+def test_every_model_is_named_as_the_configuration_calls_it() -> None:
+    told = {"backend": "tensorrt", "precision": "fp16"}
+    first, second = {"name": "street", **told}, {"name": "yolo", **told}
+    models = [{**first, "configured_name": None}, {**second, "configured_name": "faces"}]
+    node = NodeView().after_info({"version": "0.1", "model": first, "models": models})
+    assert node.model == "street (tensorrt, fp16), faces: yolo (tensorrt, fp16)"
+    older = NodeView().after_info({"version": "0.1", "model": first, "models": [first, second]})
+    assert older.model == "street (tensorrt, fp16), yolo (tensorrt, fp16)"

@@ -17,7 +17,7 @@ from edge_app.publish.publisher import MqttPublisher
 from edge_app.publish.traffic import Received
 from edge_app.watch import watch
 from edge_app.watch.subscriber import Subscriber
-from edge_app.watch.table import plain_lines, render
+from edge_app.watch.table import _STATE_STYLES, plain_lines, render
 from tests.brokers import Mosquitto, free_port, needs_mosquitto, until
 from tests.publish.parts import BASE, Neighbours, Parts, detections
 
@@ -126,6 +126,10 @@ class TestFollowing:
         assert frame_ids == [0, 1, 2]
         assert hooked.failure is None
         assert "the hook stumbled" in caplog.text
+
+
+def test_every_state_of_a_camera_has_a_style() -> None:
+    assert {state.value for state in CameraState} <= _STATE_STYLES.keys()
 
 
 class TestOddMessages:
