@@ -32,7 +32,7 @@ from edge_app.ops.process import CpuMeter, rss_bytes
 from edge_app.ops.progress import Part, ProgressWatch
 from edge_app.ops.run_file import RunFile
 from edge_app.ops.sd_notify import notify
-from edge_app.ops.sensors import Sensors
+from edge_app.ops.sensors import HottestSensor, Sensors
 from edge_app.ops.service_report import ServiceReport, ServiceState
 from edge_app.ops.signals import reload_on_hangup, stop_on_signals
 from edge_app.pipeline.stage import unless_stopped
@@ -106,7 +106,7 @@ class Application:
         self._started = time.monotonic()
         self._started_at_ns = time.time_ns()
         self._cpu = CpuMeter()
-        self._sensors = Sensors()
+        self._hottest = HottestSensor(Sensors())
         self._street: Street | None = None
         self._publisher_error: BaseException | None = None
         passwords = read_secrets(config, self._secret)
@@ -236,7 +236,7 @@ class Application:
             broker_reconnects=self._publisher.reconnects,
             rss_bytes=rss_bytes(),
             cpu_percent=self._cpu.percent(),
-            temperature_c=self._sensors.read().hottest_celsius,
+            temperature_c=self._hottest.celsius(),
             sinks=self._sinks.states(),
             cameras={
                 name: CameraHealth(

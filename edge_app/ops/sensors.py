@@ -8,9 +8,13 @@ millivolts and milliamperes of each of its named rails. Its GPU's load is in tho
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+PATIENCE_S = 0.05
+"""How long the hottest sensor is waited for; a reading takes some milliseconds."""
 
 _JETSON_GPU = re.compile(r"gpu|gv11b|gp10b|ga10b")
 """What a Jetson's GPU is called among the devices whose clock changes: 17000000.gpu, 17000000.ga10b."""
@@ -35,11 +39,6 @@ class Readings:
     memory_bytes: int | None
     memory_available_bytes: int | None
     jetson_gpu_load: float | None
-
-    @property
-    def hottest_celsius(self) -> float | None:
-        """The highest of the temperatures; None where there is no sensor."""
-        return max(self.celsius.values(), default=None)
 
     @property
     def jetson_gpu_celsius(self) -> float | None:
@@ -91,6 +90,10 @@ class Sensors:
         )
         self._meminfo = proc / "meminfo"
 
+    def hottest_celsius(self) -> float | None:
+        """Return the highest of the temperatures, and read nothing else; None where there is no sensor."""
+        return max(_values(self._celsius).values(), default=None)
+
     def read(self) -> Readings:
         """Return what they say now. Takes a millisecond for each rail of a Jetson."""
         total, available = _memory(self._meminfo)
@@ -102,6 +105,35 @@ class Sensors:
             available,
             None if load is None else load / 1e3,
         )
+
+
+class HottestSensor:
+    """The hottest sensor's temperature, for callers that must not wait: a drive's sensor may hang with it.
+
+    Thread-safe.
+
+    Args:
+        sensors: Which there are.
+    """
+
+    def __init__(self, sensors: Sensors) -> None:
+        self._sensors = sensors
+        self._lock = threading.Lock()
+        self._reading: threading.Thread | None = None
+        self._celsius: float | None = None
+
+    def celsius(self) -> float | None:
+        """Return it; None where there is no sensor, and while one does not answer within `PATIENCE_S`."""
+        with self._lock:
+            reading = self._reading
+            if reading is None or not reading.is_alive():
+                reading = self._reading = threading.Thread(target=self._read, name="sensors", daemon=True)
+                reading.start()
+        reading.join(PATIENCE_S)
+        return None if reading.is_alive() else self._celsius
+
+    def _read(self) -> None:
+        self._celsius = self._sensors.hottest_celsius()
 
 
 def _thermal_zones(sys: Path) -> Iterator[_Sensor]:

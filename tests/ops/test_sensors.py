@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from edge_app.ops.sensors import Sensors
+from edge_app.ops.sensors import HottestSensor, Sensors
+from tests.brokers import until
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    4000 kB\n"
 
@@ -96,3 +99,23 @@ def test_this_machine_tells_its_memory() -> None:
     assert found.memory_bytes is not None
     assert found.memory_available_bytes is not None
     assert 0 < found.memory_available_bytes <= found.memory_bytes
+
+
+def test_the_hottest_sensor(jetson: Path, tmp_path: Path) -> None:
+    assert HottestSensor(Sensors(jetson / "sys", jetson / "proc")).celsius() == pytest.approx(48.5)
+    assert HottestSensor(Sensors(tmp_path / "none", tmp_path / "none")).celsius() is None
+
+
+def test_a_sensor_that_hangs_is_not_waited_for(jetson: Path) -> None:
+    hanging = jetson / "sys/class/thermal/thermal_zone1/temp"
+    hottest = HottestSensor(Sensors(jetson / "sys", jetson / "proc"))
+    hanging.unlink()
+    os.mkfifo(hanging)  # to open it waits for whoever writes
+    began_s = time.monotonic()
+    assert [hottest.celsius() for _ in range(3)] == [None] * 3
+    assert time.monotonic() - began_s < 2
+    with hanging.open("w") as file:
+        file.write("91000\n")
+    hanging.unlink()
+    hanging.write_text("91000\n")
+    until(lambda: hottest.celsius() == pytest.approx(91.0), "it answers again")
