@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ MOST_WAITING = 8
 MOST_ANSWERS = 32
 """Answers that wait for the connection; the oldest goes."""
 ANSWER_EXPIRY_S = 60
+"""After that nobody waits for it: neither here, without a connection, nor at the broker, without a reader."""
 MAX_RESPONSE_TOPIC_BYTES = 512
 
 
@@ -77,7 +79,7 @@ class CommandDesk:
         self._max_per_minute = max_per_minute
         self._repeats, self._warning = RepeatFilter(), threading.Lock()
         self._waiting: queue.Queue[_Request | None] = queue.Queue(MOST_WAITING)
-        self._answers: deque[Answer] = deque(maxlen=MOST_ANSWERS)
+        self._answers: deque[tuple[float, Answer]] = deque(maxlen=MOST_ANSWERS)
         self._stopping = False
         self._thread = threading.Thread(target=self._carry_out_all, name="commands", daemon=True)
         self.subscriptions = (topics.commands,)
@@ -110,7 +112,11 @@ class CommandDesk:
 
     def take(self) -> Answer | None:
         """Return the next answer to send, or None."""
-        return self._answers.popleft() if self._answers else None
+        while self._answers:
+            made_s, answer = self._answers.popleft()
+            if time.monotonic() - made_s < ANSWER_EXPIRY_S:
+                return answer
+        return None
 
     def _request(self, message: Received) -> _Request:
         levels = tuple(message.topic[len(self._prefix) :].split("/"))
@@ -196,5 +202,6 @@ class CommandDesk:
             logger.warning(text, *values)
 
     def _answer(self, topic: str, payload: bytes, correlation: bytes | None) -> None:
-        self._answers.append(Answer(topic, payload, qos=1, expiry_s=ANSWER_EXPIRY_S, correlation=correlation))
+        answer = Answer(topic, payload, qos=1, expiry_s=ANSWER_EXPIRY_S, correlation=correlation)
+        self._answers.append((time.monotonic(), answer))
         self._wake()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,6 +119,21 @@ def make() -> Iterator[Callable[..., Bench]]:
 @pytest.fixture
 def bench(make: Callable[..., Bench]) -> Bench:
     return make()
+
+
+def test_answers_that_nobody_waits_for_any_more_are_not_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.send("camera/yard/disable")
+    bench.send("camera/yard/disable")
+    until(lambda: bench.woken == 2, "two answers")
+    now_s = time.monotonic() + module.ANSWER_EXPIRY_S + 1  # there was no connection meanwhile
+    with monkeypatch.context() as later:
+        later.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s), raising=False)
+        assert bench.desk.take() is None
+    bench.send("camera/yard/disable", b'{"request_id": "new"}')
+    _, payload = bench.answer()
+    assert payload["request_id"] == "new"
 
 
 def test_a_command_is_carried_out_and_answered(bench: Bench) -> None:
