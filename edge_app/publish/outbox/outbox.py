@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app.errors import EdgeAppError
-from edge_app.files.lock import hold
-from edge_app.files.place import why_unusable
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
+from edge_app.publish.outbox.file import OutboxFile, words_of
 from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.outbox.store import NewRow, OutboxStore, StoredRow, UnusableStoreError, boot_s
 from edge_app.publish.traffic import Message
@@ -111,7 +110,8 @@ class Outbox:
         clock_s: Callable[[], float] = boot_s,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
-        self._path, self._bounds, self._synced = path, bounds, synced
+        self._path, self._bounds = path, bounds
+        self._file = OutboxFile(path, synced=synced, clock_s=clock_s, unix_s=unix_s)
         self._drops, self._wake, self._changed = drops, wake, changed
         self._clock_s, self._unix_s = clock_s, unix_s
         self._lock = threading.Condition()
@@ -128,13 +128,10 @@ class Outbox:
         """While the oldest go nothing is taken: what is on its way must not be among them."""
         self._store: OutboxStore | None = None
         self._generation = 0
-        self._hold: contextlib.ExitStack | None = None
         self._read_error: sqlite3.Error | None = None
         self._disk_problem: str | None = None
         self._refused: tuple[int, str] | None = None
         """Position and words of what the broker did not take."""
-        self._set_aside_words: str | None = None
-        """That a damaged file was set aside: told on until the end, for somebody has to look after it."""
         self._told: str | None = None
         self._telling = threading.Lock()
         self._stopping = False
@@ -442,21 +439,7 @@ class Outbox:
             self._count(beyond, DropReason.OUTBOX_FULL)
 
     def _open(self) -> OutboxStore:
-        directory = self._path.parent
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            why = why_unusable(directory.absolute()) or _words(error)
-            raise OSError(f"its directory cannot be made: {why}") from error
-        if self._hold is None:
-            until_the_end = contextlib.ExitStack()
-            until_the_end.enter_context(hold(self._path.with_suffix(".lock"), timeout_s=0))
-            self._hold = until_the_end
-        try:
-            store = self._opened()
-        except UnusableStoreError as error:
-            self._set_aside(str(error))
-            store = self._opened()
+        store = self._file.open()
         with self._lock:
             self._store = store
             self._generation += 1
@@ -470,31 +453,13 @@ class Outbox:
             logger.info("outbox %s: %d messages of before", self._path, store.count)
         return store
 
-    def _opened(self) -> OutboxStore:
-        return OutboxStore(self._path, synced=self._synced, clock_s=self._clock_s, unix_s=self._unix_s)
-
-    def _set_aside(self, why: str) -> None:
-        """Keep a file that cannot be used under another name; nothing of it is deleted."""
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        kept = self._path.with_name(f"{self._path.name}.damaged-{stamp}")
-        number = 0
-        while kept.exists():
-            number += 1
-            kept = self._path.with_name(f"{self._path.name}.damaged-{stamp}-{number}")
-        for suffix in ("-wal", "-shm", ""):
-            part = self._path.with_name(self._path.name + suffix)
-            if part.exists():
-                part.rename(kept.with_name(kept.name + suffix))
-        logger.error("the outbox %s cannot be used and was set aside as %s: %s", self._path, kept.name, why)
-        self._set_aside_words = f"outbox {self._path}: a damaged file was set aside as {kept.name}"
-
     def _fail(self, error: Exception) -> None:
         """Say what is wrong; a damaged file is opened again, which sets it aside."""
         self.writable = False
         passing = isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in PASSING)
         if not passing:
             self._close_store()
-        self._disk_problem = f"outbox {self._path}: {_words(error)}"
+        self._disk_problem = f"outbox {self._path}: {words_of(error)}"
 
     def _close_store(self) -> None:
         with self._lock:
@@ -505,9 +470,7 @@ class Outbox:
 
     def _close(self) -> None:
         self._close_store()
-        if self._hold is not None:
-            self._hold.close()
-            self._hold = None
+        self._file.close()
 
     def _tell(self) -> None:
         """Tell the problem, if it is another one than before. Called by both threads."""
@@ -520,7 +483,7 @@ class Outbox:
                     logger.info("the outbox works again", extra={"event": "outbox_works"})
                 else:
                     logger.error("%s", words, extra={"event": "outbox_fails"})
-            told = words or self._set_aside_words
+            told = words or self._file.set_aside_words
             if told != self._told:
                 self._told = told
                 self._changed(told)
@@ -528,11 +491,3 @@ class Outbox:
     def _count(self, dropped: Counter[str], reason: DropReason) -> None:
         for camera_id, count in dropped.items():
             self._drops.dropped(camera_id, reason, count)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, EdgeAppError):
-        return error.message
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error)
