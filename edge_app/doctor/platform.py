@@ -9,6 +9,7 @@ import sys
 from edge_app.doctor.machine import Machine
 from edge_app.doctor.result import Result, failed, ok, skipped, warning
 from edge_app.gpu.describe import l4t_version
+from edge_app.ops.sensors import JETSON_GPU
 
 JETPACKS = {
     "36.3": ("6.0", "8.6"),
@@ -138,7 +139,5 @@ def _cpu_policies(machine: Machine) -> list[str]:
 
 
 def _gpus(machine: Machine) -> list[str]:
-    found = [
-        path for path in machine.glob("/sys/class/devfreq/*") if re.search(r"gpu|gpc|gv11b|ga10b", path.name)
-    ]
+    found = [path for path in machine.glob("/sys/class/devfreq/*") if JETSON_GPU.search(path.name)]
     return [f"/{path.relative_to(machine.root)}" for path in found]

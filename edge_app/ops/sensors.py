@@ -16,7 +16,7 @@ from pathlib import Path
 PATIENCE_S = 0.05
 """How long the hottest sensor is waited for; a reading takes some milliseconds."""
 
-_JETSON_GPU = re.compile(r"gpu|gv11b|gp10b|ga10b")
+JETSON_GPU = re.compile(r"gpu|gpc|gv11b|gp10b|ga10b")
 """What a Jetson's GPU is called among the devices whose clock changes: 17000000.gpu, 17000000.ga10b."""
 _NOT_CONNECTED = "NC"
 """How NVIDIA's device trees label a channel without a rail."""
@@ -84,7 +84,7 @@ class Sensors:
             (
                 device / "device/load"
                 for device in _entries(sys / "class/devfreq")
-                if _JETSON_GPU.search(device.name) and _number(device / "device/load") is not None
+                if JETSON_GPU.search(device.name) and _number(device / "device/load") is not None
             ),
             None,
         )
