@@ -101,6 +101,8 @@ class Demuxer:
             self._container = self._av.open(
                 address.target,
                 options=dict(address.options),
+                # A title may be in any encoding, and is of no interest.
+                metadata_errors="replace",
                 timeout=(address.open_timeout_s, address.read_timeout_s),
             )
         except (errors.FFmpegError, OSError, ValueError):

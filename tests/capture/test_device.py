@@ -47,12 +47,14 @@ def encode(
     colors: tuple[int, int] | None = None,
     movflags: str = "",
     pix_fmt: str = "yuv420p",
+    title: str = "",
     **options: str,
 ) -> Any:
     """Encode `count` pictures whose brightness tells their index."""
     with av.open(
         target, "w", format=container, options=({"movflags": movflags} if movflags else {})
     ) as output:
+        output.metadata.update({"title": title} if title else {})
         stream = output.add_stream(codec, rate=fps, options={"preset": "ultrafast", "g": "10", **options})
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.time_base = Fraction(1, fps)
