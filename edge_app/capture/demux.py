@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
+from edge_app.capture.sequence import sequence_of
 from edge_app.errors import CaptureError, DecoderError, EndOfStream
 from edge_app.interfaces import EncodedPacket, VideoStream
 from edge_app.messages import YuvColors, YuvMatrix
@@ -160,6 +161,7 @@ class Demuxer:
 
     def _read(self, stream: Any) -> Iterator[EncodedPacket]:
         filters = self._filters(stream)
+        header = _Header(_codec(stream), stream.codec_context.extradata)
         # Joined between two keyframes, a stream decodes to grey smears at first: they are no pictures.
         begun = False
         start = stream.start_time or 0
@@ -168,8 +170,7 @@ class Demuxer:
                 continue
             for part in self._whole(packet, filters):
                 if begun or part.is_keyframe:
-                    encoded = _encoded(part, stream.time_base, start)
-                    yield encoded if begun else _with_header(encoded, stream.codec_context.extradata)
+                    yield header.complete(_encoded(part, stream.time_base, start))
                     begun = True
 
     def _demuxed(self, stream: Any) -> Iterator[Any]:
@@ -221,11 +222,30 @@ def _encoded(packet: Any, time_base: Fraction, start: int) -> EncodedPacket:
     )
 
 
-def _with_header(packet: EncodedPacket, extradata: bytes | None) -> EncodedPacket:
-    """Return the first packet with the parameter sets that RTSP may send in its description alone."""
-    if extradata is None or not extradata.startswith(START_CODES):
+class _Header:
+    """Parameter sets that RTSP may send in its description alone; a new decoder needs them at its keyframe.
+
+    Args:
+        codec: FFmpeg's name.
+        extradata: What the container tells beside the packets.
+    """
+
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
+        known = extradata or b""
+        self._codec = codec
+        self._data = known if codec in PARAMETERS_APART and known.startswith(START_CODES) else b""
+        self._sequence = sequence_of(codec, self._data)
+
+    def complete(self, packet: EncodedPacket) -> EncodedPacket:
+        """Return the packet, a keyframe with its parameters."""
+        if not self._data or not packet.keyframe:
+            return packet
+        told = sequence_of(self._codec, packet.data)
+        if not told:
+            return replace(packet, data=self._data + packet.data)
+        if told != self._sequence:
+            self._data = b""  # of a sequence that is over
         return packet
-    return replace(packet, data=extradata + packet.data)
 
 
 def _camera_time_ns(packet: Any) -> int | None:
