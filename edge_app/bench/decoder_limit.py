@@ -40,7 +40,9 @@ class DecoderLimit:
         self._packets: list[np.ndarray[Any, Any]] = []
         try:
             while len(self._packets) < MOST_PACKETS:
-                self._packets.append(np.frombuffer(demuxer.next().data, np.uint8))
+                packet = demuxer.next()
+                if packet is not None:
+                    self._packets.append(np.frombuffer(packet.data, np.uint8))
         except EndOfStream:
             pass
         finally:

@@ -92,7 +92,7 @@ class Demuxer:
         self._av = demux_library()
         self._address = address
         self._container: Any = None
-        self._packets: Iterator[EncodedPacket] = iter(())
+        self._packets: Iterator[EncodedPacket | None] = iter(())
 
     def open(self) -> VideoStream:
         """Connect, and say what the stream is. Raises CaptureError with a reason free of credentials."""
@@ -115,15 +115,17 @@ class Demuxer:
         self._packets = self._read(streams[0])
         return _describe(streams[0])
 
-    def next(self) -> EncodedPacket:
-        """Return the next packet.
+    def next(self) -> EncodedPacket | None:
+        """Return the next packet; None where it is of no use: before a keyframe, damaged, of another track.
 
         Raises:
             EndOfStream: There are no more.
             CaptureError: The connection is lost.
         """
         try:
-            packet = next(self._packets, None)
+            return next(self._packets)
+        except StopIteration:
+            pass
         except self._av.error.ExitError:
             raise CaptureError("no video came for too long") from None
         except (self._av.error.FFmpegError, OSError) as error:
@@ -131,9 +133,6 @@ class Demuxer:
             if self._address.live:
                 raise CaptureError(f"the connection was lost: {words}") from None
             logger.debug("a file ends early: %s", words)
-            packet = None
-        if packet is not None:
-            return packet
         if self._address.live:
             raise CaptureError("the connection was lost: the camera sends no more video")
         raise EndOfStream
@@ -159,31 +158,35 @@ class Demuxer:
             except (self._av.error.FFmpegError, OSError) as error:
                 logger.debug("closing a connection failed: %s", type(error).__name__)
 
-    def _read(self, stream: Any) -> Iterator[EncodedPacket]:
+    def _read(self, stream: Any) -> Iterator[EncodedPacket | None]:
         filters = self._filters(stream)
         header = _Header(_codec(stream), stream.codec_context.extradata)
         # Joined between two keyframes, a stream decodes to grey smears at first: they are no pictures.
         begun = False
         start = stream.start_time or 0
-        for packet in self._demuxed(stream):
-            if not packet.size:
-                continue
-            for part in self._whole(packet, filters):
+        for packet in self._demuxed():
+            useful = False
+            for part in self._whole(packet, filters) if packet.stream.index == stream.index else ():
                 if begun or part.is_keyframe:
                     yield header.complete(_encoded(part, stream.time_base, start))
-                    begun = True
+                    begun = useful = True
+            if not useful:
+                yield None
 
-    def _demuxed(self, stream: Any) -> Iterator[Any]:
+    def _demuxed(self) -> Iterator[Any]:
+        """Yield the packets of all tracks: to wait for one of them knows no end, should it be silent."""
         while True:
             try:
-                yield from self._container.demux(stream)
+                yield from self._container.demux()
             except IndexError:
                 # PyAV stumbles over packets of a track that was not there at first, as damage may feign.
                 continue
             return
 
     def _whole(self, packet: Any, filters: Any) -> Sequence[Any]:
-        """Return a packet as decoders take it; nothing of one that is damaged beyond that."""
+        """Return a packet as decoders take it; nothing of one that is empty, or damaged beyond that."""
+        if not packet.size:
+            return ()
         if filters is None:
             return (packet,)
         try:

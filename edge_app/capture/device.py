@@ -168,6 +168,8 @@ class DeviceSource:
             self._ended = True
             self._finish()
             return
+        if packet is None:
+            return
         begin_ns = time.monotonic_ns()
         decoded = self._decode(packet)
         self._sort_in(decoded, begin_ns)

@@ -123,11 +123,12 @@ def test_motion_jpeg(tmp_path: Path, decoders: NvdecDecoders) -> None:
 
 
 def packets_of(path: Path) -> list[EncodedPacket]:
-    demuxer, found = Demuxer(Address(str(path), live=False)), []
+    demuxer, found = Demuxer(Address(str(path), live=False)), list[EncodedPacket]()
     demuxer.open()
     try:
         while True:
-            found.append(demuxer.next())
+            if (packet := demuxer.next()) is not None:
+                found.append(packet)
     except EndOfStream:
         return found
 
