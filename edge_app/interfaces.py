@@ -84,12 +84,14 @@ class VideoStream:
         reorder_depth: How many pictures may be decoded before one that is shown earlier (B-frames).
         colors: What the stream says of its colours.
         frames: How many there are, as a file says, which may be an estimate; 0 where nobody knows.
+        fps: Pictures a second, as far as is known.
     """
 
     codec: str
     reorder_depth: int = 0
     colors: YuvColors = BT601_LIMITED_RANGE
     frames: int = 0
+    fps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,9 @@ def _describe(stream: Any) -> VideoStream:
     context = stream.codec_context
     matrix = MATRICES.get(int(context.colorspace), YuvMatrix.BT601)
     full = int(context.color_range) == FULL_RANGE or (context.pix_fmt or "").startswith("yuvj")
-    return VideoStream(_codec(stream), context.reorder_depth, YuvColors(matrix, full), stream.frames)
+    rate = stream.guessed_rate or stream.average_rate
+    fps = float(rate) if rate else None
+    return VideoStream(_codec(stream), context.reorder_depth, YuvColors(matrix, full), stream.frames, fps)
 
 
 def _encoded(packet: Any, time_base: Fraction, start: int) -> EncodedPacket:

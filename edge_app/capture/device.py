@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_app.capture.demux import Address, Demuxer
-from edge_app.capture.pacing import Pace, RateLimit
+from edge_app.capture.pacing import MediaTimes, Pace, RateLimit
 from edge_app.capture.sequence import sequence_of
 from edge_app.errors import CaptureError, DecoderError, EndOfStream
 from edge_app.interfaces import (
@@ -95,9 +95,11 @@ class DeviceSource:
         self._address = address
         self._decoders = decoders
         self._paced = paced
+        self._by_media = paced or not address.live
         self._loop = loop
         self._limit = RateLimit(max_fps)
         self._pace = Pace()
+        self._media_times = MediaTimes(None)
         self._demuxer: Demuxer | None = None
         self._decoder: VideoDecoder | None = None
         self._stream = VideoStream("")
@@ -130,6 +132,7 @@ class DeviceSource:
         self._ended = False
         self._limit.reset()
         self._pace.reset()
+        self._media_times = MediaTimes(self._stream.fps)
 
     def read(self, timeout_s: float) -> Picture | None:
         """Return the next picture; see `Source.read`. A connection that is silent makes it wait longer."""
@@ -231,13 +234,21 @@ class DeviceSource:
         now_ns, now_at_ns = time.monotonic_ns(), time.time_ns()
         for picture, packet in zip(decoded, self._times.take(len(decoded)), strict=True):
             self._pictures += 1
-            media_time_s = None if packet is None else packet.pts_s
-            if not self._limit.take(now_ns / 1e9 if self.live or media_time_s is None else media_time_s):
+            media_time_s = self._media_time_s(packet)
+            # What waits for its time came before it.
+            now_s = now_ns / 1e9 if media_time_s is None or not self._by_media else media_time_s
+            if not self._limit.take(now_s):
                 picture.lease.release()
                 continue
             camera_time_ns = None if packet is None else packet.camera_time_ns
             capture_ms = (now_ns - begin_ns) / 1e6
             self._ready.append(_Ready(picture, now_ns, now_at_ns, capture_ms, media_time_s, camera_time_ns))
+
+    def _media_time_s(self, packet: EncodedPacket | None) -> float | None:
+        told_s = None if packet is None else packet.pts_s
+        if told_s is None and not self._by_media:
+            return None
+        return self._media_times.fill(told_s)
 
     def _at_end(self) -> None:
         """End, or begin again with the same decoder: a new one takes a quarter of a second."""
@@ -254,6 +265,7 @@ class DeviceSource:
         self._ended = False
         self._limit.reset()
         self._pace.reset()
+        self._media_times.reset()
 
     def _is_due(self, ready: _Ready, deadline_s: float) -> bool:
         """Wait for the picture's turn, no longer than until `deadline_s`."""

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.capture.pacing import Pace, RateLimit
+from edge_app.capture.pacing import MediaTimes, Pace, RateLimit
 from edge_app.capture.pool import FramePool, Shape
 from edge_app.errors import CaptureError, EndOfStream
 from edge_app.interfaces import Picture
@@ -57,7 +57,7 @@ class VideoSource:
     """A `Source` that reads through OpenCV into borrowed buffers.
 
     Frames beyond `max_fps` are grabbed and never converted. Of live sources the limit goes by the clock,
-    of files by the media time.
+    of files and playlists by the media time.
 
     Args:
         opening: What to open, and how.
@@ -70,6 +70,8 @@ class VideoSource:
         self._pool = pool
         self._limit = RateLimit(max_fps)
         self._pace = Pace()
+        self._media_times = MediaTimes(None)
+        self._told_s: float | None = None
         self._capture: cv2.VideoCapture | None = None
         self._shape: Shape | None = None
         self._grabbed: _Grabbed | None = None
@@ -103,13 +105,16 @@ class VideoSource:
         self._frames = 0
         self._limit.reset()
         self._pace.reset()
+        self._media_times = MediaTimes(capture.get(cv2.CAP_PROP_FPS))
+        self._told_s = None
 
     def read(self, timeout_s: float) -> Picture | None:
         """Return the next picture; see `Source.read`. A backend that waits for its camera waits longer."""
         deadline_s = time.monotonic() + timeout_s
         while self._grabbed is None:
             grabbed = self._grab()
-            if self._limit.take(grabbed.captured_ns / 1e9 if self.live else grabbed.media_time_s):
+            by_clock = self.live and not self._opening.paced
+            if self._limit.take(grabbed.captured_ns / 1e9 if by_clock else grabbed.media_time_s):
                 self._grabbed = grabbed
             elif time.monotonic() >= deadline_s:
                 return None
@@ -142,9 +147,15 @@ class VideoSource:
         if not capture.grab():
             return self._at_end(capture)
         self._frames += 1
-        media_time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if self._opening.has_media_time else 0.0
+        media_time_s = self._media_time_s(capture) if self._opening.has_media_time else 0.0
         now_ns = time.monotonic_ns()
-        return _Grabbed(now_ns, time.time_ns(), 0 if self.live else now_ns - begin_ns, max(0.0, media_time_s))
+        return _Grabbed(now_ns, time.time_ns(), 0 if self.live else now_ns - begin_ns, media_time_s)
+
+    def _media_time_s(self, capture: cv2.VideoCapture) -> float:
+        told_s: float = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        # Of a stream without times OpenCV says the same of each picture.
+        stands_still, self._told_s = told_s == self._told_s, told_s
+        return self._media_times.fill(None if stands_still and not self.live else told_s)
 
     def _at_end(self, capture: cv2.VideoCapture) -> _Grabbed:
         if self.live:

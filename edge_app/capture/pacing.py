@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 _JITTER_S = 0.01
+_JUMP_S = 1.0
+"""A clock that is so much behind what was expected of it was set back."""
+USUAL_FPS = 25.0
+"""What FFmpeg takes for the rate of a stream that does not tell it."""
 
 
 class RateLimit:
@@ -20,6 +24,8 @@ class RateLimit:
         if self._interval_s is None:
             return True
         due_s = now_s if self._next_s is None else self._next_s
+        if due_s - now_s > self._interval_s + _JUMP_S:
+            due_s = now_s
         if now_s < due_s - min(_JITTER_S, self._interval_s / 4):
             return False
         # On time: keep to the grid, so that the average holds. Late: no credit for what never came.
@@ -30,6 +36,28 @@ class RateLimit:
     def reset(self) -> None:
         """Forget the past; the clock starts again."""
         self._next_s = None
+
+
+class MediaTimes:
+    """Gives pictures the times that their stream does not tell, as raw ones tell none at all.
+
+    Args:
+        fps: The stream's rate; None: unknown.
+    """
+
+    def __init__(self, fps: float | None) -> None:
+        self._interval_s = 1.0 / (fps or USUAL_FPS)
+        self._next_s = 0.0
+
+    def fill(self, told_s: float | None) -> float:
+        """Return the next picture's time in seconds, 0 or more; `told_s` is what the stream says of it."""
+        time_s = max(0.0, self._next_s if told_s is None else told_s)
+        self._next_s = time_s + self._interval_s
+        return time_s
+
+    def reset(self) -> None:
+        """Begin again at 0."""
+        self._next_s = 0.0
 
 
 class Pace:

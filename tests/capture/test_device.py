@@ -20,8 +20,10 @@ from edge_app.capture.choice import Way  # noqa: E402
 from edge_app.capture.demux import Address, Demuxer  # noqa: E402
 from edge_app.capture.device import DeviceSource, PresentationTimes  # noqa: E402
 from edge_app.capture.factory import create_camera, create_source, possible_ways  # noqa: E402
+from edge_app.capture.opencv import Opening, VideoSource  # noqa: E402
+from edge_app.capture.pool import FramePool  # noqa: E402
 from edge_app.errors import CaptureError, ConfigError, DecoderError, EndOfStream  # noqa: E402
-from edge_app.interfaces import EncodedPacket, Picture  # noqa: E402
+from edge_app.interfaces import EncodedPacket, Picture, Source  # noqa: E402
 from edge_app.messages import CameraState, YuvColors, YuvMatrix  # noqa: E402
 from tests.capture.parts import (  # noqa: E402
     RecordingObserver,
@@ -76,14 +78,16 @@ def source_of(path: Path, decoders: SoftwareDecoders | None = None, **settings: 
     return source
 
 
-def read_to_the_end(source: DeviceSource) -> list[Picture]:
+def read_to_the_end(source: Source) -> list[Picture]:
     source.open()
     pictures = []
     try:
         while True:
             if (found := source.read(5.0)) is not None:
                 pictures.append(found)
-    except EndOfStream:
+    except (EndOfStream, CaptureError) as end:
+        if isinstance(end, CaptureError) and "sends no more video" not in end.message:
+            raise
         return pictures
     finally:
         source.close()
@@ -156,6 +160,35 @@ def test_a_paced_file_plays_at_its_own_speed(tmp_path: Path) -> None:
     assert time.monotonic() - begin_s >= 12 / 25
     gaps_s = np.diff([found.captured_ns for found in pictures]) / 1e9
     assert np.median(gaps_s) == pytest.approx(1 / 25, abs=0.01)
+
+
+@pytest.mark.parametrize("way", [Way.NVDEC, Way.CPU])
+def test_a_stream_without_times_goes_by_its_rate(tmp_path: Path, way: Way) -> None:
+    path = encode(tmp_path / "a.h264", 50, bf="0")
+
+    def read(**settings: Any) -> list[float | None]:
+        source = create_source("film", section(path, **settings), None, None, SoftwareDecoders(), way)
+        return [found.media_time_s for found in read_to_the_end(source)]
+
+    assert read() == pytest.approx([index / 25 for index in range(50)])
+    assert read(max_fps=5) == pytest.approx([index / 5 for index in range(10)])
+    begin_s = time.monotonic()
+    assert len(read(realtime=True)) == 50
+    assert time.monotonic() - begin_s >= 49 / 25
+
+
+@pytest.mark.parametrize("way", [Way.NVDEC, Way.CPU])
+def test_a_playlist_keeps_its_rate_limit(tmp_path: Path, way: Way) -> None:
+    # Its pictures are there before their time: the limit goes by that, not by when they were decoded.
+    path = str(encode(tmp_path / "a.ts", 50, bf="0"))
+    source: Source = DeviceSource(Address(path, live=True), SoftwareDecoders(), 5, paced=True)
+    if way is Way.CPU:
+        opening = Opening(path, "CAP_FFMPEG", (), "ffmpeg", live=True, has_media_time=True, paced=True)
+        source = VideoSource(opening, FramePool(), 5)
+    begin_s = time.monotonic()
+    times = [found.media_time_s for found in read_to_the_end(source)]
+    assert times == pytest.approx([index / 5 for index in range(10)], abs=2e-3)
+    assert time.monotonic() - begin_s >= 1.8
 
 
 def test_the_pictures_may_change_their_size(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from edge_app.capture.backoff import Backoff
-from edge_app.capture.pacing import Pace, RateLimit
+from edge_app.capture.pacing import MediaTimes, Pace, RateLimit
 
 
 def taken(limit: RateLimit, times: list[float]) -> list[float]:
@@ -83,3 +83,18 @@ def test_waits_are_spread_between_half_and_all_and_never_too_short() -> None:
     assert all(wait == 0.5 for wait, *_ in waits)
     assert all(8 <= wait <= 16 for *_, wait in waits)
     assert len({wait for *_, wait in waits}) == 50
+
+
+def test_a_clock_that_jumps_back_does_not_silence_the_camera() -> None:
+    limit = RateLimit(5)
+    times = [95443.0 + i / 25 for i in range(25)] + [i / 25 for i in range(25)]
+    assert taken(limit, times)[-5:] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+
+
+def test_times_that_a_stream_does_not_tell_follow_from_its_rate() -> None:
+    times = MediaTimes(25)
+    assert [times.fill(told) for told in (None, None, 7.0, None, None, -0.1)] == pytest.approx(
+        [0.0, 0.04, 7.0, 7.04, 7.08, 0.0]
+    )
+    times.reset()
+    assert times.fill(None) == 0.0
