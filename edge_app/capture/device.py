@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import time
 from collections import deque
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 
 from edge_app.capture.demux import Address, Demuxer
 from edge_app.capture.pacing import MediaTimes, Pace, RateLimit
+from edge_app.capture.presentation import PresentationTimes
 from edge_app.capture.sequence import sequence_of
 from edge_app.errors import CaptureError, DecoderError, EndOfStream
 from edge_app.interfaces import (
@@ -29,35 +29,6 @@ COMPLETE = 0.9
 
 MOST_FAILURES = 3
 """So many new decoders in a row without one picture, and the stream is not for this decoder."""
-
-
-class PresentationTimes:
-    """Tells which packet a decoded picture came from, by the order in which pictures are shown.
-
-    Decoders give pictures back in that order without their times. A packet that yields no picture must not
-    shift the times of all that follow: more than `reorder_depth` can never wait.
-
-    Args:
-        reorder_depth: See `VideoStream.reorder_depth`.
-    """
-
-    def __init__(self, reorder_depth: int) -> None:
-        self._depth = reorder_depth
-        self._fed: list[tuple[float, int, EncodedPacket]] = []
-        self._count = 0
-
-    def feed(self, packet: EncodedPacket) -> None:
-        """Note a packet that goes into the decoder."""
-        # Without times, the order of the packets is the best guess.
-        self._count += 1
-        key = float(self._count) if packet.pts_s is None else packet.pts_s
-        heapq.heappush(self._fed, (key, self._count, packet))
-
-    def take(self, count: int) -> list[EncodedPacket | None]:
-        """Return the packets of the next `count` pictures; None where there is none left."""
-        while len(self._fed) > self._depth + count:
-            heapq.heappop(self._fed)
-        return [heapq.heappop(self._fed)[2] if self._fed else None for _ in range(count)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

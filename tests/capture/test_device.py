@@ -18,12 +18,12 @@ av = pytest.importorskip("av", reason="PyAV is not installed")
 from edge_app.capture.cameras import CameraGroup  # noqa: E402
 from edge_app.capture.choice import Way  # noqa: E402
 from edge_app.capture.demux import Address, Demuxer  # noqa: E402
-from edge_app.capture.device import DeviceSource, PresentationTimes  # noqa: E402
+from edge_app.capture.device import DeviceSource  # noqa: E402
 from edge_app.capture.factory import create_camera, create_source, possible_ways  # noqa: E402
 from edge_app.capture.opencv import Opening, VideoSource  # noqa: E402
 from edge_app.capture.pool import FramePool  # noqa: E402
 from edge_app.errors import CaptureError, ConfigError, DecoderError, EndOfStream  # noqa: E402
-from edge_app.interfaces import EncodedPacket, Picture, Source  # noqa: E402
+from edge_app.interfaces import Picture, Source  # noqa: E402
 from edge_app.messages import CameraState, YuvColors, YuvMatrix  # noqa: E402
 from tests.capture.parts import (  # noqa: E402
     RecordingObserver,
@@ -330,28 +330,6 @@ def test_a_decoder_that_is_named_has_no_other_in_its_place(
     decoders.refuse = False
     sink.wait_finished("film")
     assert observer.seen[-1][1].decoder == "software h264"
-
-
-def test_presentation_times_heal_after_lost_pictures() -> None:
-    def packet(number: int) -> EncodedPacket:
-        return EncodedPacket(b"", keyframe=False, pts_s=float(number))
-
-    in_order = PresentationTimes(0)
-    for number in range(10):
-        in_order.feed(packet(number))
-        if number != 4:  # this one was damaged
-            (found,) = in_order.take(1)
-            assert found is not None
-            assert found.pts_s == number
-    reordered, shown = PresentationTimes(1), list[float]()
-    for number in (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9):
-        reordered.feed(packet(number))
-        if number not in (0, 5):  # the first waits for its order, the other was damaged
-            shown += [found.pts_s or 0.0 for found in reordered.take(1) if found is not None]
-    assert shown[:4] == [0, 1, 2, 3]
-    assert shown == sorted(shown)
-    assert shown[-1] == 9  # not 8: the loss does not shift the times for ever
-    assert reordered.take(3) == [packet(10), None, None]
 
 
 # --- RTSP -------------------------------------------------------------------------------------------------
