@@ -28,7 +28,10 @@ COMPLETE = 0.9
 """A container's count of frames is an estimate; a file that ends before this share of it is incomplete."""
 
 MOST_FAILURES = 3
-"""So many new decoders in a row without one picture, and the stream is not for this decoder."""
+"""So many new decoders that do not last, and the stream is not for this decoder."""
+
+LASTING = 100
+"""A decoder lasts that gave so many pictures since the last failure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +76,14 @@ class DeviceSource:
         self._media_times = MediaTimes(None)
         self._demuxer: Demuxer | None = None
         self._decoder: VideoDecoder | None = None
+        self._done_with: VideoDecoder | None = None
+        """Its last pictures are still to be read, and closing it waits for what it has lent."""
         self._stream = VideoStream("")
         self._times = PresentationTimes(0)
         self._ready: deque[_Ready] = deque()
         self._sequence = b""
         self._failures = 0
+        self._lasted = 0
         self._pictures = 0
         self._ended = False
 
@@ -99,7 +105,7 @@ class DeviceSource:
         self._demuxer = demuxer
         self._renew_decoder()
         self._sequence = b""
-        self._failures = self._pictures = 0
+        self._failures = self._lasted = self._pictures = 0
         self._ended = False
         self._limit.reset()
         self._pace.reset()
@@ -125,12 +131,20 @@ class DeviceSource:
         demuxer, self._demuxer = self._demuxer, None
         if demuxer is not None:
             demuxer.close()
-        decoder, self._decoder = self._decoder, None
-        if decoder is not None:
-            decoder.close()
+        self._close_decoder()
+
+    def _close_decoder(self) -> None:
+        decoders = (self._done_with, self._decoder)
+        self._done_with = self._decoder = None
+        for decoder in decoders:
+            if decoder is not None:
+                decoder.close()
 
     def _advance(self) -> None:
         """Decode one packet, or what is held back at the end."""
+        if self._done_with is not None:
+            self._done_with.close()
+            self._done_with = None
         if self._demuxer is None:
             raise CaptureError("the camera is not open")
         if self._ended:
@@ -174,19 +188,17 @@ class DeviceSource:
         if self._sequence and self._decoder is not None:
             logger.info("the stream changed its parameters; the decoder starts anew")
             self._finish()
-            self._decoder.close()
-            self._decoder = None
+            self._done_with, self._decoder = self._decoder, None
         self._sequence = sequence
 
     def _drop_decoder(self, error: DecoderError) -> None:
         """Close a decoder that failed; the next keyframe gets a new one, unless none gets anywhere."""
         self._failures += 1
+        self._lasted = 0
         if not error.retry or self._failures > MOST_FAILURES:
             raise DecoderError(error.message, hint=error.hint)
         logger.info("%s; it starts anew", error.message)
-        decoder, self._decoder = self._decoder, None
-        if decoder is not None:
-            decoder.close()
+        self._close_decoder()
 
     def _renew_decoder(self) -> None:
         self._decoder = self._decoders.open(self._stream)
@@ -194,14 +206,23 @@ class DeviceSource:
 
     def _finish(self) -> None:
         """Take what the decoder held back for its order."""
-        if self._decoder is not None:
-            begin_ns = time.monotonic_ns()
-            self._sort_in(self._decoder.finish(), begin_ns)
+        if self._decoder is None:
+            return
+        begin_ns = time.monotonic_ns()
+        try:
+            decoded = self._decoder.finish()
+        except DecoderError as error:
+            logger.info("%s; what it held back is lost", error.message)
+            self._close_decoder()
+            return
+        self._sort_in(decoded, begin_ns)
 
     def _sort_in(self, decoded: Sequence[DecodedPicture], begin_ns: int) -> None:
         if not decoded:
             return
-        self._failures = 0
+        self._lasted += len(decoded)
+        if self._lasted >= LASTING:
+            self._failures = 0
         now_ns, now_at_ns = time.monotonic_ns(), time.time_ns()
         for picture, packet in zip(decoded, self._times.take(len(decoded)), strict=True):
             self._pictures += 1
