@@ -68,6 +68,7 @@ class Address:
         open_timeout_s: Longest wait for a connection, in seconds; None: for ever.
         read_timeout_s: Longest wait for a packet, in seconds; None: for ever.
         explain: Says why it could not be opened.
+        turned_degrees: Says how far its pictures are turned before they are shown.
     """
 
     target: str = field(repr=False)
@@ -76,6 +77,7 @@ class Address:
     open_timeout_s: float | None = None
     read_timeout_s: float | None = None
     explain: Callable[[], str] = lambda: "it could not be opened"
+    turned_degrees: Callable[[], int] = lambda: 0
 
 
 class Demuxer:

@@ -103,6 +103,9 @@ class DeviceSource:
         demuxer = Demuxer(self._address)
         self._stream = demuxer.open()
         self._demuxer = demuxer
+        if degrees := self._address.turned_degrees():
+            words = f"its pictures are shown turned by {degrees} degrees, which only the decoder cpu does"
+            raise DecoderError(words, hint="write decoder: auto, or turn the film with ffmpeg")
         self._renew_decoder()
         self._sequence = b""
         self._failures = self._lasted = self._pictures = 0

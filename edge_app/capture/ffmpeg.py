@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import lru_cache
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import cv2
@@ -73,7 +74,26 @@ def network_opening(
 
 def file_address(uri: CameraUri) -> Address:
     """Say how a video file is read packet by packet."""
-    return Address(uri.location, live=False, explain=lambda: explain_file(uri.location))
+    return Address(
+        uri.location,
+        live=False,
+        explain=lambda: explain_file(uri.location),
+        turned_degrees=lambda: _turned_degrees(uri.location),
+    )
+
+
+def _turned_degrees(location: str) -> int:
+    """Return how far OpenCV turns a file's pictures; PyAV tells it of decoded pictures alone."""
+    if not Path(location).is_file():
+        return 0  # a pipe cannot be read twice
+    capture = cv2.VideoCapture()
+    try:
+        capture.open(location, cv2.CAP_FFMPEG, list[int]())
+        return int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) if capture.isOpened() else 0
+    except cv2.error:
+        return 0
+    finally:
+        capture.release()
 
 
 def network_address(

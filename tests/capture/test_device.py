@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -411,3 +412,29 @@ def test_a_password_reaches_the_server_and_nobody_else(
     written = caplog.text + "".join(capfd.readouterr()) + str(refusal.value) + repr(good)
     assert "c4n4ry" not in written
     assert "4n4ry" not in written
+
+
+# --- pictures that are shown turned ------------------------------------------------------------------------
+
+
+def test_a_film_that_is_shown_turned_goes_to_the_cpu(
+    tmp_path: Path,
+    sink: RecordingSink,
+    observer: RecordingObserver,
+    groups: list[CameraGroup],
+) -> None:
+    # As telephones write them. OpenCV turns the pictures; boxes must not depend on the decoder.
+    path = encode(tmp_path / "a.mp4", 12, bf="0")
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    film, track = path.read_bytes().split(upright)[:-1], path.read_bytes().split(upright)[-1]
+    path.write_bytes(upright.join(film) + turned + track)
+    groups.append(
+        CameraGroup([create_camera("film", section(path), None, None, SoftwareDecoders())], sink, observer)
+    )
+    groups[-1].start()
+    sink.wait_finished("film")
+    _, lost = observer.wait("film", CameraState.LOST)
+    assert lost.reason == "its pictures are shown turned by 90 degrees, which only the decoder cpu does"
+    assert {(info.width, info.height) for info in sink.frames["film"]} == {(240, 320)}
+    assert (sink.count("film"), observer.seen[-1][1].decoder) == (12, "ffmpeg")
