@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.errors import DecoderError
+from edge_app.errors import BackendError, DecoderError
 from edge_app.gpu.context import Gpu, open_gpu
 from edge_app.gpu.enqueue import StreamQuery
 from edge_app.gpu.memory import Stream
@@ -86,7 +86,10 @@ class NvdecDecoders:
         """Return a decoder; see `VideoDecoders.open`."""
         if stream.codec not in CODECS:
             raise DecoderError(f"NVIDIA's decoder knows no {stream.codec}")
-        return NvdecDecoder(self._library, open_gpu(self._device), stream)
+        try:
+            return NvdecDecoder(self._library, open_gpu(self._device), stream)
+        except BackendError as error:
+            raise DecoderError(f"NVIDIA's decoder cannot be had: {error.message}", hint=error.hint) from None
 
 
 class NvdecDecoder(Resource):
@@ -145,8 +148,8 @@ class NvdecDecoder(Resource):
     def _feed(self, packet: Any) -> list[DecodedPicture]:
         if self.closed:
             raise DecoderError("the decoder is closed")
-        self._loans.take_back(self._native.UnlockFrame)
         try:
+            self._loans.take_back(self._native.UnlockFrame)
             count = self._native.GetNumDecodedFrame(packet)
             if not count:
                 return []
@@ -156,9 +159,11 @@ class NvdecDecoder(Resource):
             # Whoever reads it does so on another stream.
             if not self._is_done(self._stream.handle):
                 self._native.SyncOnCUStream()
+        except DecoderError:
+            raise
         except self._library.PyNvVCExceptionUnsupported as error:
             raise DecoderError(f"NVIDIA's decoder cannot do this {self._codec}: {_reason(error)}") from None
-        except self._library.PyNvVCException as error:
+        except Exception as error:  # noqa: BLE001 - PyNvVCExceptions, and RuntimeErrors
             raise DecoderError(f"NVIDIA's decoder failed: {_reason(error)}", retry=True) from None
         return [self._lend(address) for address in addresses]
 
