@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from edge_app.errors import DecoderError
+from edge_app.interfaces import Picture, Source
 
 logger = logging.getLogger(__name__)
 
@@ -61,3 +62,47 @@ class DecoderChoice:
             self.way.value,
             extra={"event": "decoder_fallback"},
         )
+
+
+class ChosenSource:
+    """A `Source` that tells the choice when its decoder fails.
+
+    Args:
+        choice: Says which decoder to use.
+        connect: Makes the source that uses it.
+    """
+
+    def __init__(self, choice: DecoderChoice, connect: Callable[[Way], Source]) -> None:
+        self._choice = choice
+        self._way = choice.way
+        self._source = connect(self._way)
+
+    @property
+    def live(self) -> bool:
+        """Whether time goes on without us."""
+        return self._source.live
+
+    @property
+    def decoder(self) -> str:
+        """The way in, in words."""
+        return self._source.decoder
+
+    def open(self) -> None:
+        """Connect; see `Source.open`."""
+        try:
+            self._source.open()
+        except DecoderError as error:
+            self._choice.failed(self._way, error)
+            raise
+
+    def read(self, timeout_s: float) -> Picture | None:
+        """Return the next picture; see `Source.read`."""
+        try:
+            return self._source.read(timeout_s)
+        except DecoderError as error:
+            self._choice.failed(self._way, error)
+            raise
+
+    def close(self) -> None:
+        """Disconnect; see `Source.close`."""
+        self._source.close()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
 from edge_app.capture.attempt import Camera
-from edge_app.capture.choice import DecoderChoice, Way
+from edge_app.capture.choice import ChosenSource, DecoderChoice, Way
 from edge_app.capture.credentials import Credentials
 from edge_app.capture.diagnosis import explain_device, explain_server
 from edge_app.capture.ffmpeg import (
@@ -17,6 +16,7 @@ from edge_app.capture.ffmpeg import (
     follows_size_changes,
     is_segmented,
     network_opening,
+    usable_transport,
 )
 from edge_app.capture.gstreamer import available_elements, opencv_has_gstreamer, pipeline_opening
 from edge_app.capture.images import ImageSource, leads_to_images
@@ -36,8 +36,8 @@ from edge_app.capture.pool import FramePool
 from edge_app.capture.v4l2 import v4l2_opening
 from edge_app.config.camera_uri import CameraKind, CameraUri, parse_camera_uri
 from edge_app.config.models import CameraSection
-from edge_app.errors import CaptureError, ConfigError, DecoderError
-from edge_app.interfaces import Picture, PixelMemory, Source, VideoDecoders
+from edge_app.errors import CaptureError, ConfigError
+from edge_app.interfaces import PixelMemory, Source, VideoDecoders
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,9 @@ def create_camera(
     choice = DecoderChoice(camera_id, possible_ways(camera_id, settings, decoders))
 
     def connect(way: Way) -> Source:
-        return create_source(camera_id, settings, password, pool, decoders, way, nv12=nv12)
+        falls_back = way is Way.CPU and choice.fallbacks > 0
+        usable = _with_usable_transport(camera_id, settings) if falls_back else settings
+        return create_source(camera_id, usable, password, pool, decoders, way, nv12=nv12)
 
     source = connect(choice.way)
     logger.info("camera %s: read through %s", camera_id, source.decoder)
@@ -96,6 +98,20 @@ def create_camera(
         decoder=source.decoder,
         frozen_s=settings.frozen_s,
     )
+
+
+def _with_usable_transport(camera_id: str, settings: CameraSection) -> CameraSection:
+    """Return the settings of a camera whose decoder failed: another camera's choice must not cost it."""
+    if parse_camera_uri(settings.uri).kind is not CameraKind.RTSP:
+        return settings
+    transport = usable_transport(settings.transport)
+    if transport == settings.transport:
+        return settings
+    logger.warning(
+        "camera %s: its RTSP goes over %s, not %s, as OpenCV takes one transport for all cameras",
+        *(camera_id, transport, settings.transport),
+    )
+    return settings.model_copy(update={"transport": transport})
 
 
 def possible_ways(camera_id: str, settings: CameraSection, decoders: VideoDecoders | None) -> tuple[Way, ...]:
@@ -125,50 +141,6 @@ def possible_ways(camera_id: str, settings: CameraSection, decoders: VideoDecode
             hint="use the system's OpenCV (python3-opencv, or JetPack's), or write decoder: auto",
         )
     return (way,)
-
-
-class ChosenSource:
-    """A `Source` that tells the choice when its decoder fails.
-
-    Args:
-        choice: Says which decoder to use.
-        connect: Makes the source that uses it.
-    """
-
-    def __init__(self, choice: DecoderChoice, connect: Callable[[Way], Source]) -> None:
-        self._choice = choice
-        self._way = choice.way
-        self._source = connect(self._way)
-
-    @property
-    def live(self) -> bool:
-        """Whether time goes on without us."""
-        return self._source.live
-
-    @property
-    def decoder(self) -> str:
-        """The way in, in words."""
-        return self._source.decoder
-
-    def open(self) -> None:
-        """Connect; see `Source.open`."""
-        try:
-            self._source.open()
-        except DecoderError as error:
-            self._choice.failed(self._way, error)
-            raise
-
-    def read(self, timeout_s: float) -> Picture | None:
-        """Return the next picture; see `Source.read`."""
-        try:
-            return self._source.read(timeout_s)
-        except DecoderError as error:
-            self._choice.failed(self._way, error)
-            raise
-
-    def close(self) -> None:
-        """Disconnect; see `Source.close`."""
-        self._source.close()
 
 
 def create_source(

@@ -148,6 +148,12 @@ def claim_transport(transport: str) -> None:
     )
 
 
+def usable_transport(wanted: str) -> str:
+    """Return the transport that `claim_transport` grants: the one that was claimed before, if any."""
+    found = os.environ.get(OPTIONS_VARIABLE)
+    return next((each for each in ("tcp", "udp") if found == _rtsp_options(each)), wanted)
+
+
 def _rtsp_options(transport: str) -> str:
     return f"rtsp_transport;{transport}|allowed_media_types;video"
 

@@ -16,11 +16,13 @@ import pytest
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
+from edge_app.capture import factory  # noqa: E402
 from edge_app.capture.cameras import CameraGroup  # noqa: E402
 from edge_app.capture.choice import Way  # noqa: E402
 from edge_app.capture.demux import Address, Demuxer  # noqa: E402
 from edge_app.capture.device import DeviceSource  # noqa: E402
 from edge_app.capture.factory import create_camera, create_source, possible_ways  # noqa: E402
+from edge_app.capture.ffmpeg import OPTIONS_VARIABLE, claim_transport  # noqa: E402
 from edge_app.capture.opencv import Opening, VideoSource  # noqa: E402
 from edge_app.capture.pool import FramePool  # noqa: E402
 from edge_app.errors import CaptureError, ConfigError, DecoderError, EndOfStream  # noqa: E402
@@ -387,6 +389,28 @@ def test_an_rtsp_camera_that_fails_or_hangs_comes_back(
     sink.wait_frames("gate", 5)
     status = observer.seen[-1][1]
     assert (status.decoder, status.width, status.decoder_fallbacks) == ("software h264", 640, 0)
+
+
+@pytest.mark.rtsp
+def test_a_decoder_that_fails_loses_no_camera_over_the_transport(
+    rtsp_server: Start,
+    sink: RecordingSink,
+    observer: RecordingObserver,
+    groups: list[CameraGroup],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # PyAV takes any transport for each camera, OpenCV one for all: another camera has chosen it before.
+    monkeypatch.setenv(OPTIONS_VARIABLE, "rtsp_transport;tcp|allowed_media_types;video")
+    claim_transport.cache_clear()
+    monkeypatch.setattr(factory, "opencv_has_gstreamer", lambda: False)
+    settings = section(rtsp_server().uri, transport="udp")
+    camera = create_camera("gate", settings, None, None, SoftwareDecoders(refuse=True))
+    with caplog.at_level(logging.WARNING):
+        groups.append(CameraGroup([camera], sink, observer))
+        groups[-1].start()
+        sink.wait_frames("gate", 5)
+    assert "camera gate: its RTSP goes over tcp, not udp" in caplog.text
 
 
 @pytest.mark.rtsp
