@@ -114,6 +114,9 @@ class Demuxer:
         if not streams:
             self.close()
             raise CaptureError("it holds no video")
+        if streams[0].codec_context is None:
+            self.close()
+            raise DecoderError("FFmpeg knows no decoder of its video")
         self._packets = self._read(streams[0])
         return _describe(streams[0])
 

@@ -45,6 +45,14 @@ def test_a_title_in_another_encoding_is_no_obstacle(tmp_path: Path) -> None:
     demuxer.close()
 
 
+def test_a_codec_that_nobody_knows_is_told_of(tmp_path: Path) -> None:
+    data = encode(io.BytesIO(), 5, container="matroska").getvalue()
+    (tmp_path / "a.mkv").write_bytes(data.replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/AVC"))
+    demuxer = Demuxer(Address(str(tmp_path / "a.mkv"), live=False))
+    with pytest.raises(DecoderError, match="FFmpeg knows no decoder of its video"):
+        demuxer.open()
+
+
 def test_one_sequence_has_one_decoder(tmp_path: Path) -> None:
     # In these containers the parameters come in band, and FFmpeg tells them beside as well.
     for name in ("a.ts", "a.h264"):
