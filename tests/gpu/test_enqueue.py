@@ -13,7 +13,7 @@ import pytest
 from edge_app.errors import BackendError
 from edge_app.gpu import enqueue
 from edge_app.gpu.context import Gpu
-from edge_app.gpu.enqueue import CopyIn, LaunchGraph
+from edge_app.gpu.enqueue import CopyIn, LaunchGraph, StreamQuery
 from edge_app.gpu.memory import DeviceBuffer, PinnedBuffer, Stream
 
 NAMES = {1: b"CUDA_ERROR_INVALID_VALUE", 400: b"CUDA_ERROR_INVALID_HANDLE"}
@@ -33,7 +33,7 @@ class FakeDriver:
     def __init__(self, status: int = 0) -> None:
         self.status = status
         self.calls: list[tuple[int, ...]] = []
-        self.cuMemcpyHtoDAsync_v2 = self.cuGraphLaunch = self.call
+        self.cuMemcpyHtoDAsync_v2 = self.cuGraphLaunch = self.cuStreamQuery = self.call
 
     def call(self, *arguments: int) -> int:
         self.calls.append(arguments)
@@ -45,7 +45,7 @@ class FakeDriver:
 
 
 @pytest.mark.usefixtures("forgotten_driver")
-@pytest.mark.parametrize("make", [CopyIn, LaunchGraph])
+@pytest.mark.parametrize("make", [CopyIn, LaunchGraph, StreamQuery])
 def test_a_missing_driver_is_named(make: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enqueue, "LIBRARY", "libcuda-that-does-not-exist.so.1")
     with pytest.raises(
@@ -59,7 +59,7 @@ def test_a_driver_that_comes_later_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(enqueue, "LIBRARY", "libcuda-that-does-not-exist.so.1")
     with pytest.raises(BackendError):
         CopyIn()
-    names = ("cuMemcpyHtoDAsync_v2", "cuGraphLaunch", "cuGetErrorName")
+    names = ("cuMemcpyHtoDAsync_v2", "cuGraphLaunch", "cuStreamQuery", "cuGetErrorName")
     library = SimpleNamespace(**{name: SimpleNamespace() for name in names})
     monkeypatch.setattr(ctypes, "PyDLL", lambda _: library)
     CopyIn()
@@ -71,6 +71,16 @@ def test_what_is_enqueued_reaches_the_driver_unchanged(monkeypatch: pytest.Monke
     CopyIn()(2**40, 2**41, 12, 7)
     LaunchGraph()(2**42, 7)
     assert driver.calls == [(2**40, 2**41, 12, 7), (2**42, 7)]
+
+
+@pytest.mark.parametrize(("status", "idle"), [(0, True), (600, False), (700, False)])
+def test_a_stream_that_is_busy_or_broken_is_not_idle(
+    status: int, idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = FakeDriver(status)
+    monkeypatch.setattr(enqueue, "_driver", lambda: driver)
+    assert StreamQuery()(7) is idle
+    assert driver.calls == [(7,)]
 
 
 @pytest.mark.parametrize(
