@@ -5,7 +5,7 @@ Hardware decoders that are told nothing scale the pictures of a new size to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 H264_PARAMETER_SETS, H264_PICTURES = {7}, range(1, 6)
 """`nal_unit_type` of ITU-T H.264, table 7-1: the sequence's parameters, and slices of pictures."""
@@ -38,23 +38,23 @@ def _units(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _h264(data: bytes) -> bytes:
-    found = []
-    for begin, end in _units(data):
-        kind = data[begin] & 0x1F if begin < end else 0
-        if kind in H264_PICTURES:
-            break
-        if kind in H264_PARAMETER_SETS:
-            found.append(data[begin:end].rstrip(b"\0"))
-    return b"".join(found)
+    return _parameter_sets(data, lambda first: first & 0x1F, H264_PARAMETER_SETS, H264_PICTURES)
 
 
 def _hevc(data: bytes) -> bytes:
+    return _parameter_sets(data, lambda first: first >> 1 & 0x3F, HEVC_PARAMETER_SETS, HEVC_PICTURES)
+
+
+def _parameter_sets(
+    data: bytes, kind_of: Callable[[int], int], wanted: Collection[int], pictures: Collection[int]
+) -> bytes:
+    """Return the wanted units in front of the picture; `kind_of` reads a unit's type in its first byte."""
     found = []
     for begin, end in _units(data):
-        kind = data[begin] >> 1 & 0x3F if begin < end else 63
-        if kind in HEVC_PICTURES:
+        kind = kind_of(data[begin]) if begin < end else None
+        if kind in pictures:
             break
-        if kind in HEVC_PARAMETER_SETS:
+        if kind in wanted:
             found.append(data[begin:end].rstrip(b"\0"))
     return b"".join(found)
 
