@@ -1,0 +1,77 @@
+"""What the daemon costs and delivers, seen from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from edge_app.client import DetectionsMessage, Subscriber
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def cost_of(pid: int) -> dict[str, float]:
+    """Return what a process uses now, as a `sample` has it. Raises OSError if it is gone."""
+    process = Path(f"/proc/{pid}")
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    return {
+        "rss_bytes": int((process / "statm").read_text().split()[1]) * _PAGE_BYTES,
+        "threads": int(fields[17]),
+        "descriptors": len(os.listdir(process / "fd")),  # noqa: PTH208 - names are enough
+        "cpu_s": (int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
+    }
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
+class FrameCounter:
+    """Counts the frames of each camera by the time of their capture, over every outage of the broker.
+
+    Args:
+        uri: The broker's.
+        stretch_s: Length of a stretch of time, in seconds.
+        start_s: Unix time at which the first one begins.
+    """
+
+    def __init__(self, uri: str, stretch_s: float, start_s: float) -> None:
+        self._stretch_s, self._start_s = stretch_s, start_s
+        self._lock = threading.Lock()
+        self._frames: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        self.missed = 0
+        self._messages = Subscriber(uri, session="soak")
+        self._thread = threading.Thread(target=self._count, daemon=True)
+
+    def start(self) -> None:
+        self._messages.__enter__()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._messages.close()
+        self._thread.join()
+
+    def take(self, until_s: float) -> list[dict[str, object]]:
+        """Return, and forget, the stretches that ended before a time from the start, as a `rate` has them."""
+        ended = int(until_s // self._stretch_s)
+        with self._lock:
+            taken = {place: self._frames.pop(place) for place in sorted(self._frames) if place < ended}
+        return [
+            {"t_s": (place + 0.5) * self._stretch_s, "seconds": self._stretch_s, "frames": dict(frames)}
+            for place, frames in taken.items()
+        ]
+
+    def _count(self) -> None:
+        for message in self._messages:
+            if isinstance(message, DetectionsMessage) and message.camera is not None:
+                self.missed += message.missed
+                place = int((message.captured_at.timestamp() - self._start_s) // self._stretch_s)
+                with self._lock:
+                    self._frames[place][message.camera] += 1

@@ -1,0 +1,138 @@
+"""Whether a soak was passed: computed from its samples, never judged by eye."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from tests.soak.series import Series, Soak
+
+MOST_RSS_MB_PER_H = 4.0
+LEAST_SHARE_OF_FPS = 0.9
+MOST_SLOW_STRETCHES = 0.05
+"""So great a share of the stretches may have fewer frames than that: the machine has other things to do."""
+BIN_S = 60.0
+LEAST_BINS = 10
+MOST_CORRELATION = 0.95
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Growth in units an hour, with its 95 % confidence interval."""
+
+    per_h: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+def verdict(soak: Soak, warm_up_s: float) -> list[Finding]:
+    """Return what was found of a run; what came before `warm_up_s` does not count."""
+    return [_alive(soak), _memory(soak, warm_up_s), *_counts(soak, warm_up_s), *_rates(soak, warm_up_s)]
+
+
+def slope_of(t_s: Series, values: Series) -> Slope | None:
+    """Return how fast a series grows; None if it is too short to say.
+
+    Least squares through the medians of minutes. Memory goes up in steps and stays there, so that neighbours
+    resemble each other: the standard error is that of so many independent points as these are worth, by the
+    residuals' first autocorrelation (for AR(1): n (1 - r) / (1 + r)).
+    """
+    times, medians = _bins(t_s, values)
+    if len(times) < LEAST_BINS:
+        return None
+    hours = (times - times.mean()) / 3600
+    spread = float(hours @ hours)
+    per_h = float(hours @ medians) / spread
+    residuals = medians - medians.mean() - per_h * hours
+    energy = float(residuals @ residuals)
+    if energy <= 1e-12 * max(1.0, float(medians @ medians)):
+        return Slope(per_h, per_h, per_h)
+    correlation = float(residuals[1:] @ residuals[:-1]) / energy
+    correlation = min(max(correlation, 0.0), MOST_CORRELATION)
+    worth = max(len(times) * (1 - correlation) / (1 + correlation), 4.0)
+    error = math.sqrt(energy / (worth - 2) / (spread * worth / len(times)))
+    half = t_quantile(0.975, worth - 2) * error
+    return Slope(per_h, per_h - half, per_h + half)
+
+
+def t_quantile(share: float, freedom: float) -> float:
+    """Return a quantile of Student's distribution, to 1 % from 3 degrees of freedom on.
+
+    Cornish and Fisher's expansion; Abramowitz and Stegun, 26.7.5.
+    """
+    z = NormalDist().inv_cdf(share)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+
+
+def _alive(soak: Soak) -> Finding:
+    if soak.end is None:
+        return Finding("runs to the end", passed=False, found="it has not ended")
+    return Finding("runs to the end", soak.end["ended_by"] == "time", str(soak.end["ended_by"]))
+
+
+def _memory(soak: Soak, warm_up_s: float) -> Finding:
+    late = soak.t_s >= warm_up_s
+    slope = slope_of(soak.t_s[late], soak.rss_bytes[late] / 1e6)
+    name = "RSS slope"
+    if slope is None:
+        return Finding(name, passed=False, found=f"less than {LEAST_BINS} minutes to tell it from")
+    found = f"{slope.per_h:+.2f} MB/h (95 %: {slope.low:+.2f} to {slope.high:+.2f})"
+    return Finding(name, slope.low <= MOST_RSS_MB_PER_H, found)
+
+
+def _counts(soak: Soak, warm_up_s: float) -> Iterator[Finding]:
+    """Faults open and close things all the time: medians of the first and the last quarter are compared."""
+    late = soak.t_s >= warm_up_s
+    for name, values in (("threads", soak.threads[late]), ("descriptors", soak.descriptors[late])):
+        quarter = len(values) // 4
+        if not quarter:
+            yield Finding(name, passed=False, found="too few samples")
+            continue
+        first, last = float(np.median(values[:quarter])), float(np.median(values[-quarter:]))
+        found = f"{first:g} in the first quarter, {last:g} in the last (most: {values.max():g})"
+        yield Finding(name, last < first + 1, found)
+
+
+def _rates(soak: Soak, warm_up_s: float) -> Iterator[Finding]:
+    nominal = float(soak.start["fps"])
+    for camera in soak.start["cameras"]:
+        times, fps = soak.fps(camera)
+        fps = fps[times >= warm_up_s]
+        quarter = len(fps) // 4
+        if not quarter:
+            yield Finding(f"fps of {camera}", passed=False, found="too few stretches")
+            continue
+        slow = float(np.mean(fps < LEAST_SHARE_OF_FPS * nominal))
+        first, last = float(np.mean(fps[:quarter])), float(np.mean(fps[-quarter:]))
+        found = (
+            f"{first:.2f} at first, {last:.2f} at last; {slow:.0%} of the time below {LEAST_SHARE_OF_FPS:.0%}"
+        )
+        steady = last >= LEAST_SHARE_OF_FPS * max(first, nominal)
+        yield Finding(f"fps of {camera}", steady and slow <= MOST_SLOW_STRETCHES, found)
+
+
+def _bins(t_s: Series, values: Series) -> tuple[Series, Series]:
+    """Return the middle and the median of each minute that has samples."""
+    places = (t_s // BIN_S).astype(np.int64)
+    kept = np.unique(places)
+    medians = [float(np.median(values[places == place])) for place in kept]
+    return (kept.astype(np.float64) + 0.5) * BIN_S, np.array(medians, np.float64)
