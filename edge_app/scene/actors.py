@@ -18,10 +18,11 @@ from edge_app.scene.flesh import Flesh, project
 from edge_app.scene.layout import Street
 from edge_app.scene.light import Light
 from edge_app.scene.people import Person, riding, walking
+from edge_app.scene.recent import Recent
 from edge_app.scene.traffic import BICYCLE, DOG, PERSON, Cyclist, Posed
 
 LAMP_COLOUR = (150.0, 205.0, 230.0)
-CACHED_COLOURS = 512
+CACHED_COLOURS = 128
 FIGURE_RADIUS_M = 1.4
 FAR_SHARE = 0.04  # of the focal length in pixels, in metres along the street: where fingers are too small
 RUBBER = np.array((30.0, 29.0, 29.0))
@@ -37,7 +38,7 @@ class Artist:
         self._camera = camera
         self._street = street
         self._light = light
-        self._colours: dict[tuple[int, float, bool], tuple[Vehicle, Floats]] = {}
+        self._colours: Recent[tuple[int, float, bool], tuple[Vehicle, Floats]] = Recent(CACHED_COLOURS)
 
     def draw(self, everyone: Sequence[Posed]) -> list[Drawing]:
         """The drawings of all that can be in sight: two for a cyclist, one for anything else."""
@@ -105,11 +106,8 @@ class Artist:
         from_behind = vehicle.behind is not None and forward * posed.x > 0.0
         mesh = vehicle.behind if from_behind and vehicle.behind is not None else vehicle.mesh
         key = (id(vehicle), posed.heading, from_behind)
-        if key not in self._colours:
-            if len(self._colours) >= CACHED_COLOURS:
-                self._colours.clear()
-            self._colours[key] = (vehicle, shade_mesh(mesh, self._light, posed.heading))
-        colours = self._colours[key][1]
+        # With the vehicle, whose id it would otherwise leave to another one.
+        _, colours = self._colours.get(key, lambda: (vehicle, shade_mesh(mesh, self._light, posed.heading)))
         polygons, shown = mesh_polygons(mesh, colours, self._camera, self._light, position, posed.heading)
         if not polygons:
             return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -19,13 +20,14 @@ from edge_app.scene.coachwork import Vehicle
 from edge_app.scene.dogs import Dog, make_dog
 from edge_app.scene.layout import FAR_X_M, NEAR_X_M, Street, Strip
 from edge_app.scene.people import Person, make_person
+from edge_app.scene.recent import Recent
 from edge_app.scene.vehicles import make_bus, make_car, make_truck
 
 PERSON, BICYCLE, CAR, TRUCK, BUS, DOG = range(6)
 
 CYCLE_S = 26.0  # one round of the traffic light
 GREEN = 0.52  # share of a round in which traffic moves
-CACHED_SLOTS = 4096
+CACHED_SLOTS = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +99,7 @@ class Traffic:
         self._street = street
         self._seed = seed
         self._lamps = lamps
-        self._slots: dict[tuple[int, int], tuple[Member, ...]] = {}
+        self._slots: Recent[tuple[int, int], tuple[Member, ...]] = Recent(CACHED_SLOTS)
         self._fill = {
             "lane": rng.uniform(0.4, 0.8),
             "bike": rng.uniform(0.15, 0.5),
@@ -165,13 +167,11 @@ class Traffic:
         return member.phase + moved * self._wheel * 0.5
 
     def _members(self, number: int, slot: int, strip: Strip) -> tuple[Member, ...]:
-        key = (number, slot)
-        if key not in self._slots:
-            if len(self._slots) >= CACHED_SLOTS:
-                self._slots.clear()
+        def make() -> tuple[Member, ...]:
             rng = np.random.default_rng([self._seed, number, slot & 0xFFFFFFFF])
-            self._slots[key] = self._draw_members(rng, strip) if rng.random() < self._fill[strip.kind] else ()
-        return self._slots[key]
+            return self._draw_members(rng, strip) if rng.random() < self._fill[strip.kind] else ()
+
+        return self._slots.get((number, slot), make)
 
     def _draw_members(self, rng: np.random.Generator, strip: Strip) -> tuple[Member, ...]:
         phase = float(rng.uniform(0, 2 * math.pi))
@@ -216,20 +216,18 @@ class Traffic:
         here = math.floor(now / CYCLE_S)
         for cycle in range(here - 3, here + 4):
             for number in range(self._crossers):
-                key = (1000 + number, cycle)
-                if key not in self._slots:
-                    rng = np.random.default_rng([self._seed, 1000 + number, cycle & 0xFFFFFFFF])
-                    body = make_dog(rng) if rng.random() < 0.08 else make_person(rng)
-                    kind = DOG if isinstance(body, Dog) else PERSON
-                    self._slots[key] = (
-                        Member(
-                            body, kind, rng.uniform(-1.5, 1.5), rng.uniform(-0.3, 0.3), rng.uniform(0, 6.28)
-                        ),
-                    )
-                member = self._slots[key][0]
+                (member,) = self._slots.get(
+                    (1000 + number, cycle), partial(self._draw_crosser, 1000 + number, cycle)
+                )
                 walk = self._crosser(member, number, cycle, crossing_x, now)
                 if walk is not None:
                     posed.append(walk)
+
+    def _draw_crosser(self, number: int, cycle: int) -> tuple[Member]:
+        rng = np.random.default_rng([self._seed, number, cycle & 0xFFFFFFFF])
+        body = make_dog(rng) if rng.random() < 0.08 else make_person(rng)
+        kind = DOG if isinstance(body, Dog) else PERSON
+        return (Member(body, kind, rng.uniform(-1.5, 1.5), rng.uniform(-0.3, 0.3), rng.uniform(0, 6.28)),)
 
     def _crosser(
         self, member: Member, number: int, cycle: int, crossing_x: float, now: float
