@@ -123,7 +123,11 @@ class _Soak:
         while self._t_s < self._plan.seconds:
             try:
                 self._record(
-                    "sample", t_s=self._t_s, **cost_of(daemon.pid), load_1min=round(os.getloadavg()[0], 2)
+                    "sample",
+                    t_s=self._t_s,
+                    **cost_of(daemon.pid),
+                    load_1min=round(os.getloadavg()[0], 2),
+                    missed=self._counter.missed,
                 )
             except OSError:
                 return f"the daemon ended with {daemon.wait()}"
