@@ -23,12 +23,17 @@ _MIN_REPLACED_CHARS = 4
 # Bounded: a word of 64 KiB would otherwise be looked at once more from each of its letters, for seconds.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,63}(?:://|%3a%2f%2f)", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
-_BARE_USERINFO = re.compile(r"[^\s/:@'\"]{1,256}:[^\s/@]+@(?=[\w\[])")
+_WORD_AND_AT = re.compile(r"([^\s/@]+)(@(?=[\w\[]))?")
+_COLON_OR_QUOTE = re.compile(r"([:'\"])")
 _SECRET_OPTION = re.compile(
     r"(?<![a-z])((?:password|passwd|passphrase|pass|pwd|user-pw|secret|token|api[_-]?key)\s*(?:=|%3d)\s*)"
     r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,\"']+)",
     re.IGNORECASE,
 )
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""C0 without the tabulator and the line feed, DEL and C1 (ISO 6429)."""
 
 
 class PasswordReference(Protocol):
@@ -63,8 +68,22 @@ def redact_uri(text: str) -> str:
         )
         redacted.append(text[position:begin] + f"{HIDDEN}@" * bool(hidden))
         position = begin + hidden
-    text = _BARE_USERINFO.sub(f"{HIDDEN}@", "".join([*redacted, text[position:]]))
+    text = _WORD_AND_AT.sub(_without_bare_userinfo, "".join([*redacted, text[position:]]))
     return _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", text)
+
+
+def _without_bare_userinfo(found: re.Match[str]) -> str:
+    """Hide `user:password` in front of an `@`, where no scheme stands before them."""
+    word, at = found.groups()
+    if at is None:
+        return word
+    begin, pieces = 0, _COLON_OR_QUOTE.split(word)
+    for piece, separator in zip(pieces[::2], pieces[1::2], strict=False):
+        end = begin + len(piece)
+        if piece and separator == ":" and end + 1 < len(word):
+            return f"{word[:begin]}{HIDDEN}@"
+        begin = end + 1
+    return f"{word}@"
 
 
 def holds_userinfo(uri: str) -> bool:
@@ -123,10 +142,19 @@ class SecretRegistry:
         self._forms = tuple(sorted({*self._forms, *encoded}, key=len, reverse=True))
 
     def redact(self, text: str) -> str:
-        """Return `text` with every known secret, and the credentials of every URI, hidden."""
+        """Return `text` with every known secret, and the credentials of every URI, hidden.
+
+        Control characters are escaped, but for the end of a line and the tabulator: what a camera or a broker
+        has written shall not steer the terminal on which a log is read.
+        """
         for form in self._forms:
             text = text.replace(form, HIDDEN)
-        return redact_uri(text)
+        return escape_controls(redact_uri(text))
+
+
+def escape_controls(text: str) -> str:
+    r"""Return `text` with control characters written as \\x1b; line ends and tabulators stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
 def resolve_password(

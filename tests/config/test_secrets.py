@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,3 +210,24 @@ def test_a_secret_that_is_too_short_to_hide_is_warned_about(caplog: pytest.LogCa
 def test_a_long_word_takes_no_longer_than_its_length() -> None:
     word = "x" * (1 << 20)  # from each of its letters looked at again, it would take an hour
     assert redact_uri(f"{word} rtsp://u:p@host {word}") == f"{word} rtsp://***@host {word}"
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * (1 << 18), "a:" * (1 << 17), f"{'a' * (1 << 17)}'", "a://" * (1 << 14), "p:" * 1000 + "@x"]
+)
+def test_a_long_text_takes_no_longer_than_its_length(text: str) -> None:
+    # Looked at again from each of its letters, each of these would take minutes, the log's lock held.
+    began_s = time.thread_time()
+    SecretRegistry().redact(text)
+    assert holds_userinfo(text) in (True, False)
+    assert time.thread_time() - began_s < 5
+
+
+@given(st.text(alphabet="a:@'\" b[", max_size=20))
+def test_userinfo_without_a_scheme_is_hidden_as_the_plain_pattern_says(text: str) -> None:
+    plain = re.sub(r"[^\s/:@'\"]+:[^\s/@]+@(?=[\w\[])", f"{HIDDEN}@", text)  # takes the square of the length
+    assert redact_uri(text) == plain
+
+
+def test_control_characters_steer_no_terminal() -> None:
+    assert SecretRegistry().redact("a\x1b[2J\x9b\r\x00b\tc\nd") == "a\\x1b[2J\\x9b\\x0d\\x00b\tc\nd"
