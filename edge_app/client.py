@@ -13,12 +13,11 @@ messages of a topic were lost on the way before one, by its number.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any
@@ -30,12 +29,14 @@ from edge_app.config.models import TlsSection
 from edge_app.errors import PublishError
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
 from edge_app.publish.connection import BrokerConnection
-from edge_app.publish.topics import Kind, everything, parse
+from edge_app.publish.topics import Address, Kind, everything, parse
 from edge_app.publish.traffic import Received, Traffic
+from edge_app.watch.broken import UNREADABLE, BrokenMessages
 from edge_app.watch.followed import SequenceCheck
 
-logger = logging.getLogger(__name__)
-
+MOST_ID_CHARS = 128
+MOST_SEQUENCES = 10_000
+"""So many topics, each with a start of its daemon, are followed; the one that was silent longest goes."""
 KNOWN_IDS = 100_000
 """So many ids are remembered to know a message that comes again."""
 MOST_WAITING = 10_000
@@ -127,7 +128,8 @@ class Subscriber(Traffic):
         self._root = root
         self._waiting: queue.Queue[NodeMessage] = queue.Queue(MOST_WAITING)
         self._ids: OrderedDict[str, None] = OrderedDict()
-        self._sequences: defaultdict[tuple[str, str], SequenceCheck] = defaultdict(SequenceCheck)
+        self._sequences: OrderedDict[tuple[str, str], SequenceCheck] = OrderedDict()
+        self._broken = BrokenMessages()
         self._closed = threading.Event()
         self._failure: BaseException | None = None
         options = BrokerOptions(
@@ -139,6 +141,11 @@ class Subscriber(Traffic):
             tls=tls or TlsSection(),
         )
         self._connection = BrokerConnection(options, self, self._failed)
+
+    @property
+    def broken(self) -> int:
+        """Messages that could not be understood; each topic's first one is logged."""
+        return len(self._broken)
 
     @property
     def problem(self) -> str | None:
@@ -186,17 +193,28 @@ class Subscriber(Traffic):
         address = parse(message.topic, self._root)
         if address is None or not message.payload:
             return
-        payload = orjson.loads(message.payload)
-        if self._is_known(payload["id"]):
+        try:
+            read = self._read(message, address)
+        except UNREADABLE as error:
+            self._broken.count(message.topic, error)
             return
-        seq = payload["seq"]
-        missed = 0 if seq is None or message.retained else self._missed(message.topic, payload["boot"], seq)
-        read = _read(address.kind, address.node, address.camera_id, missed, payload)
+        if read is None:
+            return
         try:
             self._waiting.put_nowait(read)
         except queue.Full:
             self._waiting.get_nowait()
             self._waiting.put_nowait(read)
+
+    def _read(self, message: Received, address: Address) -> NodeMessage | None:
+        """Return a message that has not come before."""
+        payload = orjson.loads(message.payload)
+        read = _read(address.kind, address.node, address.camera_id, payload)
+        if self._is_known(read.id):
+            return None
+        if read.seq is None or message.retained:
+            return read
+        return replace(read, missed=self._missed(message.topic, read.boot, read.seq))
 
     def _is_known(self, message_id: str) -> bool:
         if message_id in self._ids:
@@ -208,7 +226,10 @@ class Subscriber(Traffic):
 
     def _missed(self, topic: str, boot: str, seq: int) -> int:
         """Return how many numbers of a topic were left out; what comes out of order was not lost."""
-        sequence = self._sequences[topic, boot]
+        sequence = self._sequences.setdefault((topic, boot), SequenceCheck())
+        self._sequences.move_to_end((topic, boot))
+        if len(self._sequences) > MOST_SEQUENCES:
+            self._sequences.popitem(last=False)
         before = sequence.missing
         sequence.see(boot, seq)
         return sequence.missing - before
@@ -217,7 +238,13 @@ class Subscriber(Traffic):
         self._failure = error
 
 
-def _read(kind: Kind, node: str, camera: str | None, missed: int, payload: dict[str, Any]) -> NodeMessage:
+def _read(kind: Kind, node: str, camera: str | None, payload: dict[str, Any]) -> NodeMessage:
+    """Return the typed message. Raises one of UNREADABLE if it is none of the contract's."""
+    for name in ("id", "boot"):
+        if not 0 < len(payload[name]) <= MOST_ID_CHARS or not isinstance(payload[name], str):
+            raise ValueError(name)
+    if not isinstance(payload["seq"], int | None):
+        raise TypeError("seq")
     common = {
         "kind": kind,
         "node": node,
@@ -227,7 +254,7 @@ def _read(kind: Kind, node: str, camera: str | None, missed: int, payload: dict[
         "seq": payload["seq"],
         "published_at": _time(payload["published_at"]),
         "clock_synced": payload["clock_synced"],
-        "missed": missed,
+        "missed": 0,
         "payload": payload,
     }
     if kind is not Kind.DETECTIONS:

@@ -14,6 +14,9 @@ Payload = Mapping[str, Any]
 CREDIBLE_TRANSIT_S = 60.0
 """A message that seems to have come from the future, or to have travelled longer, tells of two clocks."""
 KEPT_LATENCIES = 100_000
+MOST_TEXT_CHARS = 200
+MOST_LABELS = 10_000
+"""So many labels of one camera are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class FollowedCamera:
 
     def take_status(self, payload: Payload) -> None:
         """Take a camera status message. Raises KeyError or TypeError if it is not one."""
-        self.state, self.reason = str(payload["state"]), _text_or_none(payload["reason"])
+        self.state, self.reason = shown(payload["state"]), _text_or_none(payload["reason"])
 
     def take_detections(self, payload: Payload, received_at_ns: int, now_s: float) -> None:
         """Take a detections message that arrived at Unix time `received_at_ns`, monotonic time `now_s`.
@@ -114,15 +117,16 @@ class FollowedCamera:
         Raises:
             KeyError, TypeError, ValueError: If it is not one; nothing was counted then.
         """
-        labels = Counter(str(found["label"]) for found in payload["objects"])
+        labels = Counter(shown(found["label"]) for found in payload["objects"])
         latency_ms, clocks_agree = end_to_end_ms(payload, received_at_ns)
         boot, seq, dropped = str(payload["boot"]), int(payload["seq"]), int(payload["dropped_frames"])
-        self.backend = str(payload["model"]["backend"])
+        self.backend = shown(payload["model"]["backend"])
         self.sequence.see(boot, seq)
         self.clocks_agree = clocks_agree
         self.dropped_frames = dropped
         self.in_view = labels
-        self.seen.update(labels)
+        if len(self.seen) < MOST_LABELS:
+            self.seen.update(labels)
         self.messages += 1
         self.latencies_ms.append(latency_ms)
         self._recent.append((now_s, latency_ms))
@@ -132,7 +136,7 @@ class FollowedCamera:
     def take_health(self, payload: Payload) -> None:
         """Take this camera's part of a health message. Raises KeyError or TypeError if it is not one."""
         captured = int(payload["captured"])
-        dropped = {str(reason): int(count) for reason, count in dict(payload["dropped"]).items()}
+        dropped = {shown(reason): int(count) for reason, count in dict(payload["dropped"]).items()}
         self.captured, self.dropped_by_reason = captured, dropped
         self.dropped_frames = max(self.dropped_frames, sum(dropped.values()))
 
@@ -172,13 +176,13 @@ class NodeView:
 
     def after_status(self, payload: Payload) -> NodeView:
         """Return the view after a node status message. Raises KeyError or TypeError if it is not one."""
-        return replace(self, state=str(payload["state"]), reason=_text_or_none(payload["reason"]))
+        return replace(self, state=shown(payload["state"]), reason=_text_or_none(payload["reason"]))
 
     def after_info(self, payload: Payload) -> NodeView:
         """Return the view after an info message. Raises KeyError or TypeError if it is not one."""
         models = payload["models"] if "models" in payload else [payload["model"]]  # of before 1.1
         words = ", ".join(_model_words(model) for model in models)
-        return replace(self, version=str(payload["version"]), model=words)
+        return replace(self, version=shown(payload["version"]), model=shown(words))
 
     def after_health(self, payload: Payload) -> NodeView:
         """Return the view after a health message. Raises KeyError, TypeError, ValueError if it is not one."""
@@ -214,4 +218,10 @@ def _unix_s(rfc3339: str) -> float:
 
 
 def _text_or_none(value: object) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else shown(value)
+
+
+def shown(value: object) -> str:
+    """Return a text from the broker as it may be shown: what could steer a terminal is replaced, and cut."""
+    text = str(value)[:MOST_TEXT_CHARS]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -17,12 +16,13 @@ from edge_app.publish.broker import BrokerOptions
 from edge_app.publish.connection import BrokerConnection
 from edge_app.publish.topics import Address, Kind, everything, parse
 from edge_app.publish.traffic import Received, Traffic
+from edge_app.watch.broken import UNREADABLE, BrokenMessages
 from edge_app.watch.followed import CameraView, FollowedCamera, NodeView, percentiles
-
-logger = logging.getLogger(__name__)
 
 CameraKey = tuple[str, str]
 """Node and camera."""
+MOST_NODES, MOST_CAMERAS = 1000, 10_000
+"""So many are followed: whoever may publish must not fill our memory. What comes beyond counts as broken."""
 
 
 def watcher_client_id() -> str:
@@ -56,7 +56,7 @@ class Subscriber(Traffic):
         self._lock = threading.Lock()
         self._nodes: dict[str, NodeView] = {}
         self._cameras: dict[CameraKey, FollowedCamera] = {}
-        self._broken: Counter[str] = Counter()
+        self._broken = BrokenMessages()
         self.address = options.address
         self.failure: BaseException | None = None
         self._connection = BrokerConnection(options, self, self._failed)
@@ -74,7 +74,7 @@ class Subscriber(Traffic):
     @property
     def broken(self) -> int:
         """Messages that could not be understood."""
-        return self._broken.total()
+        return len(self._broken)
 
     def start(self) -> None:
         """Begin connecting; returns at once."""
@@ -96,10 +96,8 @@ class Subscriber(Traffic):
             payload = orjson.loads(message.payload)
             with self._lock:
                 self._take(address, payload, message.received_at_ns)
-        except (ValueError, KeyError, TypeError) as error:
-            self._broken[message.topic] += 1
-            if self._broken[message.topic] == 1:
-                logger.warning("cannot understand a message on %s (%s)", message.topic, type(error).__name__)
+        except UNREADABLE as error:
+            self._broken.count(message.topic, error)
             return
         if address.kind is Kind.DETECTIONS and self._on_detections is not None:
             self._on_detections(payload)
@@ -153,7 +151,7 @@ class Subscriber(Traffic):
                 camera.take_detections(payload, received_at_ns, time.monotonic())
             elif address.kind is Kind.CAMERA_STATUS:
                 camera.take_status(payload)
-            self._cameras[address.node, address.camera_id] = camera
+            self._keep_camera((address.node, address.camera_id), camera)
             return
         node = self._nodes.get(address.node, NodeView())
         if address.kind is Kind.NODE_STATUS:
@@ -165,8 +163,19 @@ class Subscriber(Traffic):
             for camera_id, health in payload["cameras"].items():
                 camera = self._camera(address.node, camera_id)
                 camera.take_health(health)
-                self._cameras[address.node, camera_id] = camera
+                self._keep_camera((address.node, str(camera_id)), camera)
+        if not address.node.isprintable():
+            raise ValueError("a name that cannot be shown")
+        if address.node not in self._nodes and len(self._nodes) >= MOST_NODES:
+            raise ValueError("too many nodes")
         self._nodes[address.node] = node
+
+    def _keep_camera(self, key: CameraKey, camera: FollowedCamera) -> None:
+        if not all(name.isprintable() for name in key):
+            raise ValueError("a name that cannot be shown")
+        if key not in self._cameras and len(self._cameras) >= MOST_CAMERAS:
+            raise ValueError("too many cameras")
+        self._cameras[key] = camera
 
     def _camera(self, node: str, camera_id: str) -> FollowedCamera:
         return self._cameras.get((node, camera_id)) or FollowedCamera(self._window_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from datetime import timezone
 
-import orjson
 import pytest
 
 from edge_app import client
@@ -80,8 +79,35 @@ def test_what_is_not_of_the_tree_is_passed_over(subscriber: Subscriber) -> None:
     subscriber.received(Received("edge/v9/node/status", b"{}", False, 0))
     subscriber.received(Received(f"{BASE}/status", b"", True, 0))
     assert take(subscriber) == []
-    with pytest.raises(orjson.JSONDecodeError):  # which the connection logs
-        subscriber.received(Received(f"{BASE}/status", b"no json", False, 0))
+    assert subscriber.broken == 0
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(b"no json", b"[]", b"7", b"{}", b"[" * 2000, b'{"id": []}', b'{"id": 7, "boot": "b", "seq": 1}'),
+        b'{"id": "i", "boot": "b", "seq": "1", "published_at": 7, "clock_synced": true}',
+        b'{"id": "i", "boot": "b", "seq": 1, "published_at": 7, "clock_synced": true}',
+        b'{"id": "%s", "boot": "b", "seq": 1, "published_at": "", "clock_synced": true}' % (b"i" * 129),
+    ],
+)
+def test_what_cannot_be_understood_is_counted_and_told_once(
+    subscriber: Subscriber, caplog: pytest.LogCaptureFixture, payload: bytes
+) -> None:
+    for _ in range(3):
+        subscriber.received(Received(f"{BASE}/status", payload, False, 0))
+    assert (take(subscriber), subscriber.broken) == ([], 3)
+    (told,) = caplog.messages
+    assert told.startswith(f"cannot understand a message on {BASE}/status (")
+
+
+def test_publishers_without_end_do_not_fill_the_memory(
+    subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MOST_SEQUENCES", 3)
+    for start in range(10):
+        subscriber.received(received(0, boot=f"{start:032}", message_id=str(start)))
+    assert len(subscriber._sequences) == 3
 
 
 @pytest.mark.broker

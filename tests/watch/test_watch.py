@@ -155,6 +155,58 @@ class TestOddMessages:
         assert subscriber.broken == 0
         subscriber.stop()
 
+    @pytest.mark.parametrize(
+        ("kind", "payload"),
+        [
+            ("camera/gate/detections", b'{"objects": [], "published_at": 7}'),
+            ("camera/gate/detections", b'{"objects": [], "published_at": "0001-01-01T00:00:00"}'),
+            ("health", b'{"rss_bytes": 1, "cpu_percent": 1, "cameras": []}'),
+            ("health", b'{"rss_bytes": 1, "cpu_percent": 1, "cameras": {"a": 7}}'),
+            (
+                "health",
+                b'{"rss_bytes": 1, "cpu_percent": 1, "cameras": {"\\u001b": {"captured": 1, "dropped": {}}}}',
+            ),
+            ("info", b'{"model": null}'),
+            ("status", b"[" * 2000),
+        ],
+    )
+    def test_what_is_json_of_other_types_is_counted(
+        self, kind: str, payload: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        subscriber = absent()
+        for _ in range(2):
+            subscriber.received(Received(f"{BASE}/{kind}", payload, False, 0))
+        assert subscriber.broken == 2
+        assert len(caplog.messages) == 1
+        subscriber.stop()
+
+    def test_no_message_steers_the_terminal(self) -> None:
+        subscriber = absent()
+        words = '"\\u001b]0;title\\u0007\\n\\u202e evil"'
+        for topic in (f"{BASE}/status", f"{BASE}/camera/gate/status"):
+            subscriber.received(
+                Received(topic, f'{{"state": {words}, "reason": {words}}}'.encode(), False, 0)
+            )
+        subscriber.received(Received("edge/v1/a\x1b[2J/status", b'{"state": "x", "reason": null}', False, 0))
+        subscriber.stop()
+        assert subscriber.broken == 1
+        assert all(line.isprintable() for line in plain_lines(subscriber))
+        assert "\x1b]" not in shown(subscriber)
+        assert "evil" in shown(subscriber)
+
+    def test_publishers_without_end_do_not_fill_the_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("edge_app.watch.subscriber.MOST_NODES", 3)
+        monkeypatch.setattr("edge_app.watch.subscriber.MOST_CAMERAS", 3)
+        monkeypatch.setattr("edge_app.watch.broken.MOST_TOPICS", 3)
+        subscriber = absent()
+        for number in range(10):
+            for place in (f"n{number}", f"n/camera/c{number}"):
+                topic = f"edge/v1/{place}/status"
+                subscriber.received(Received(topic, b'{"state": "x", "reason": null}', False, 0))
+        subscriber.stop()
+        assert (len(subscriber.nodes()), len(subscriber.cameras())) == (3, 3)
+        assert (subscriber.broken, len(subscriber._broken._by_topic)) == (14, 4)
+
     def test_an_emptied_topic_takes_its_camera_away(self) -> None:
         subscriber = absent()
         topic = f"{BASE}/camera/gate/status"
