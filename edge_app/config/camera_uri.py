@@ -24,6 +24,8 @@ _FORMATS = ("mjpeg", "yuyv")
 _MOST_PX = 8192
 _LEAST_PX, _LEAST_SCENE_PX = 16, 32
 _MOST_FPS = 1000
+_MOST_HOST_CHARS = 253
+"""RFC 1035, section 2.3.4, without the octets of length."""
 _HOST = re.compile(r"[^\s/?#@:\[\]%\\]+")
 
 
@@ -117,8 +119,18 @@ def require_host(uri: str, form: str) -> None:
         raise _fault(uri, "has the port 0", "ports go from 1 to 65535")
     if not host:
         raise _fault(uri, "names no host", f"write {form}")
-    if "[" not in parts.netloc and not _HOST.fullmatch(host):
+    if "[" not in parts.netloc and not _may_be_host(host):
         raise _fault(uri, "names a host that cannot be one", f"write {form}")
+
+
+def _may_be_host(host: str) -> bool:
+    if len(host) > _MOST_HOST_CHARS or not _HOST.fullmatch(host):
+        return False
+    try:
+        host.encode("idna")  # as resolving it does: labels have 1 to 63 characters
+    except UnicodeError:
+        return False
+    return True
 
 
 def _path(text: str) -> CameraUri:

@@ -6,12 +6,16 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-import yaml
-
 from edge_app.config.models import ModelSection
 from edge_app.config.problems import shorten
 from edge_app.config.resources import demo_description
+from edge_app.config.yaml_reader import MAX_BYTES, read_yaml
 from edge_app.errors import ModelError
+from edge_app.files.bounded import read_bounded
+
+MOST_LABEL_BYTES = 1 << 20
+"""Of a file of labels, or of those in a model's metadata."""
+MOST_LABEL_CHARS = 256
 
 
 def known_labels(section: ModelSection) -> tuple[str, ...] | None:
@@ -20,10 +24,13 @@ def known_labels(section: ModelSection) -> tuple[str, ...] | None:
         return section.labels
     try:
         if section.labels is not None:
-            return labels_of_lines(Path(section.labels).read_text(encoding="utf-8", errors="replace"))
+            content = read_bounded(Path(section.labels), MOST_LABEL_BYTES)
+            return labels_of_lines(content.decode(errors="replace"))
         path = demo_description() if section.path == "demo" else Path(section.path)
-        described = yaml.safe_load(path.read_bytes()) if path.suffix in {".yaml", ".yml"} else None
-    except (OSError, ValueError, yaml.YAMLError, ModelError):
+        if path.suffix not in {".yaml", ".yml"}:
+            return None
+        described = read_yaml(read_bounded(path, MAX_BYTES), str(path)).data
+    except (OSError, ValueError, ModelError):
         return None
     labels = described.get("labels") if isinstance(described, dict) else None
     return tuple(map(str, labels)) if isinstance(labels, list) else None
@@ -31,7 +38,27 @@ def known_labels(section: ModelSection) -> tuple[str, ...] | None:
 
 def labels_of_lines(text: str) -> tuple[str, ...]:
     """Return the class names of a text with one on each line."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return tuple(_printable(line.strip()) for line in text.splitlines() if line.strip())
+
+
+def require_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return class names that can stand in a message, a topic, and on a terminal.
+
+    Raises:
+        ValueError: One is empty, too long, or holds what cannot be printed.
+    """
+    for number, label in enumerate(labels):
+        if not 0 < len(label) <= MOST_LABEL_CHARS or not label.isprintable():
+            raise ValueError(
+                f"class name {number} must have 1 to {MOST_LABEL_CHARS} printable characters, "
+                f"found {shorten(ascii(label))}"
+            )
+    return labels
+
+
+def _printable(label: str) -> str:
+    """Return the name with a question mark for what cannot be printed, and cut if it is too long."""
+    return "".join(c if c.isprintable() else "?" for c in label[:MOST_LABEL_CHARS])
 
 
 def without_model(wanted: Iterable[str], known: Collection[str]) -> Iterator[str]:

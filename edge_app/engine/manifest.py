@@ -12,8 +12,11 @@ from typing import Any
 
 from edge_app.engine.errors import DamagedEngineError
 from edge_app.engine.identity import EngineIdentity
+from edge_app.files.bounded import read_bounded
 
 FORMAT = "edge-app.engine/1"
+MOST_BYTES = 4 << 20
+"""Of a manifest; with all labels and figures it has some ten thousand."""
 STEM = re.compile(r"[^.].*-(fp32|fp16|int8)-[0-9a-f]{12}-[0-9a-f]{8}")
 """What `Manifest.stem` returns. Other files in the directory, such as a person's own, are not the store's."""
 
@@ -82,14 +85,14 @@ def read_manifest(path: Path) -> Manifest:
         DamagedEngineError: It is not one; says what is wrong with it.
     """
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_bounded(path, MOST_BYTES))
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         values["identity"] = EngineIdentity.from_json(values["identity"])
         values["state"] = EngineState(values["state"])
         manifest = Manifest(**values)
         _check_types(manifest)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DamagedEngineError(f"{path}: not a manifest of an engine: {_reason(error)}") from None
     except OSError as error:
         raise DamagedEngineError(f"{path}: cannot be read: {error.strerror}") from None

@@ -7,6 +7,9 @@ from edge_app.geometry import InputSpec, Layout
 from edge_app.infer.model import ModelDescription
 
 CHANNELS = 3
+MOST_SIDE_PX = 16384
+MOST_BATCH = 1024
+"""Larger than anything that detects objects: a damaged or hostile file must not ask for all of the memory."""
 
 
 def resolve_input_spec(description: ModelDescription, shape: tuple[int | None, ...]) -> InputSpec:
@@ -16,6 +19,10 @@ def resolve_input_spec(description: ModelDescription, shape: tuple[int | None, .
         ModelError: The size is not known, or what is asked for contradicts the model.
     """
     wanted = description.input
+    if shape[0] is not None and not 0 < shape[0] <= MOST_BATCH:
+        raise ModelError(
+            f"{description.path}: a batch has 1 to {MOST_BATCH} images, but the input is {_text(shape)}"
+        )
     layout = wanted.layout or _layout(description, shape)
     height_axis, width_axis, channel_axis = (2, 3, 1) if layout is Layout.NCHW else (1, 2, 3)
     if shape[channel_axis] not in {CHANNELS, None}:
@@ -51,6 +58,8 @@ def _side(name: str, wanted: int | None, found: int | None, description: ModelDe
             hint=f"Set model.input.{name} to {found}, or export the model again.",
         )
     side = wanted or found
+    if side is not None and not 0 < side <= MOST_SIDE_PX:
+        raise ModelError(f"{description.path}: input {name} must be 1 to {MOST_SIDE_PX} pixels, found {side}")
     if side is None:
         raise ModelError(
             f"{description.path}: the model leaves its input {name} open",

@@ -12,18 +12,20 @@ A model is an `.onnx` file, or a `.yaml` file beside it that describes it:
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from edge_app.config.labels import labels_of_lines
+from edge_app.config.labels import MOST_LABEL_BYTES, labels_of_lines, require_labels
 from edge_app.config.models import InputOverrides, ModelSection
+from edge_app.config.problems import shorten
+from edge_app.config.yaml_reader import MAX_BYTES, read_yaml
 from edge_app.errors import ModelError
+from edge_app.files.bounded import read_bounded, sha256_of
 
 DESCRIPTION_KEYS = frozenset(
     {"name", "file", "sha256", "labels", "input", "head", "figures", "licence", "note"}
@@ -54,13 +56,12 @@ def describe_model(section: ModelSection, path: Path) -> ModelDescription:
         ModelError: A file is missing, unreadable or not what it should be.
     """
     if path.suffix in {".yaml", ".yml"}:
-        text = _read(path)
-        described = _parse(path, text)
+        described = _parse(path, _read(path, MAX_BYTES))
         model_path = path.parent / str(described.get("file", path.with_suffix(".onnx").name))
     else:
         described, model_path = {}, path
-    content = _read(model_path)
-    sha256 = hashlib.sha256(content).hexdigest()
+    with _explained(model_path):
+        sha256 = sha256_of(model_path)
     expected = described.get("sha256")
     if expected is not None and expected != sha256:
         raise ModelError(
@@ -79,20 +80,30 @@ def describe_model(section: ModelSection, path: Path) -> ModelDescription:
     )
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most_bytes: int) -> bytes:
+    with _explained(path):
+        return read_bounded(path, most_bytes)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        return path.read_bytes()
+        yield
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such model file", hint="Check model.path.") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "that cannot be a file name"
+        raise ModelError(f"{path}: cannot be read: {reason}") from None
 
 
 def _parse(path: Path, text: bytes) -> Mapping[str, Any]:
-    try:
-        described = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ModelError(f"{path}: not a model description: {error}") from None
+    document = read_yaml(text, str(path))
+    if document.problems:
+        problem = document.problems[0]
+        place = f"line {problem.line}: " if problem.line is not None else ""
+        message = f"{path}: not a model description: {place}{problem.message}"
+        raise ModelError(message, hint=problem.hint)
+    described = document.data
     if not isinstance(described, dict):
         raise ModelError(f"{path}: a model description is a mapping, found {type(described).__name__}")
     unknown = sorted(str(key) for key in described if key not in DESCRIPTION_KEYS)
@@ -105,7 +116,7 @@ def _parse(path: Path, text: bytes) -> Mapping[str, Any]:
 
 def _labels(chosen: object, described: object, path: Path) -> tuple[str, ...] | None:
     if isinstance(chosen, str):
-        labels = labels_of_lines(_read(Path(chosen)).decode(errors="replace"))
+        labels = labels_of_lines(_read(Path(chosen), MOST_LABEL_BYTES).decode(errors="replace"))
         if not labels:
             raise ModelError(f"{chosen}: the file names no class", hint="Write one class name on each line.")
         return labels
@@ -114,20 +125,24 @@ def _labels(chosen: object, described: object, path: Path) -> tuple[str, ...] | 
     if described is None:
         return None
     if not isinstance(described, list | tuple) or not all(isinstance(label, str) for label in described):
-        raise ModelError(f"{path}: labels must be a list of names, found {described!r}")
-    return tuple(described)
+        found = shorten(repr(described))
+        raise ModelError(f"{path}: labels must be a list of names, found {found}")
+    try:
+        return require_labels(tuple(described))
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from None
 
 
 def _merge_input(path: Path, described: object, chosen: InputOverrides) -> InputOverrides:
     if not isinstance(described, dict):
         raise ModelError(
-            f"{path}: input must be a mapping, such as {{size: [640, 640]}}, found {described!r}"
+            f"{path}: input must be a mapping, such as {{size: [640, 640]}}, found {shorten(repr(described))}"
         )
     fields: dict[str, Any] = dict(described)
     size = fields.pop("size", None)
     if size is not None:
         if not (isinstance(size, list) and len(size) == 2):
-            raise ModelError(f"{path}: input.size must be [width, height], found {size!r}")
+            raise ModelError(f"{path}: input.size must be [width, height], found {shorten(repr(size))}")
         fields["width"], fields["height"] = size
     fields.update(chosen.model_dump(exclude_none=True))
     try:

@@ -384,6 +384,13 @@ CAMERAS = [
         "f:3: cameras.door.uri: names no host, found rtsp:///1. Hint: write rtsp://host/path",
     ),
     (
+        _uri("rtsp://cam..local/1"),
+        (
+            "f:3: cameras.door.uri: names a host that cannot be one, found rtsp://cam..local/1. "
+            "Hint: write rtsp://host/path"
+        ),
+    ),
+    (
         _uri("rtsp://host:99999/1"),
         (
             "f:3: cameras.door.uri: has no usable host and port, found rtsp://host:99999/1. "

@@ -13,7 +13,7 @@ from edge_app.engine.durable import temporary_name
 from edge_app.engine.errors import DamagedEngineError, UnsafeStoreError
 from edge_app.engine.housekeeping import find_removable
 from edge_app.engine.identity import DeviceFacts, EngineIdentity
-from edge_app.engine.manifest import EngineState, Manifest
+from edge_app.engine.manifest import EngineState, Manifest, read_manifest
 from edge_app.engine.options import BuildOptions, Precision, Profile
 from edge_app.engine.store import EngineStore, StoredEngine
 
@@ -248,6 +248,16 @@ def test_files_that_are_not_the_stores_are_left_alone(store: EngineStore, identi
     assert store.leftovers() == []
     assert find_removable(store, identity.device) == []
     assert len(list(store.directory.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"{" + b" " * (5 << 20) + b"}", b"\xff"]
+)
+def test_a_hostile_manifest_is_explained(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "demo-fp16-aaaaaaaaaaaa-bbbbbbbb.json"
+    path.write_bytes(content)
+    with pytest.raises(DamagedEngineError):
+        read_manifest(path)
 
 
 def test_a_manifest_that_is_being_written_is_not_taken_for_a_damaged_one(

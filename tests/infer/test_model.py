@@ -1,15 +1,18 @@
 """What is known of a model before it runs, and what is said when something is wrong."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
+from edge_app.config.labels import known_labels
 from edge_app.config.models import InputOverrides, ModelSection
 from edge_app.errors import EXIT_CONFIG, ModelError
 from edge_app.geometry import Color, Layout
 from edge_app.infer.input_spec import resolve_input_spec
 from edge_app.infer.model import describe_model
+from edge_app.infer.onnx_file import read_onnx
 from tests.infer.conftest import MakeModel
 
 
@@ -59,7 +62,7 @@ def test_the_configuration_wins_over_the_description(make_model: MakeModel) -> N
     ("text", "message"),
     [
         ("- a\n- b\n", "a model description is a mapping, found list"),
-        ("name: [unclosed\n", "not a model description: while parsing"),
+        ("name: [unclosed\n", r"not a model description: line 1: a \[list\] or \{section\} is opened"),
         ("file: model.onnx\nlables: [a]\n", "unknown key 'lables'. Hint: Known are figures, file, head"),
         ("file: model.onnx\nlabels: person\n", "labels must be a list of names, found 'person'"),
         ("file: model.onnx\ninput: {size: 640}\n", "input.size must be \\[width, height\\], found 640"),
@@ -81,6 +84,39 @@ def test_a_bad_description_is_explained(make_model: MakeModel, text: str, messag
     with pytest.raises(ModelError, match=message) as raised:
         describe_model(ModelSection(), yaml)
     assert raised.value.exit_status == EXIT_CONFIG
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # What PyYAML's own loader raises, or takes for minutes, is none of its errors.
+        *("!!bool x", "!!int ''", "!!float ''", "!!timestamp x", "[" * 5000, "a: &a [*a]", "{a: !!set {b}}"),
+        "labels: &a [x, x]\nnote: &b [*a, *a]\nfigures: [*b, *b]\n",
+        *('labels: ["a\\x1b[2J"]', "labels: ['']", f"labels: [{'x' * 257}]", "file: 'a\\0b'", "\x00"),
+        f"labels: [{'x, ' * 100_000}]",
+    ],
+)
+def test_a_hostile_description_is_explained_too(make_model: MakeModel, text: str) -> None:
+    yaml = write_yaml(make_model().parent, text)
+    assert known_labels(ModelSection(path=str(yaml))) is None or "labels" in text
+    with pytest.raises(ModelError) as raised:
+        describe_model(ModelSection(), yaml)
+    assert len(str(raised.value)) < 1000
+
+
+def test_a_model_is_a_file_and_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "model.onnx"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(ModelError, match="cannot be read: it is not a regular file"):
+            describe_model(ModelSection(), path)
+
+
+@pytest.mark.parametrize("shape", [(2**40, 3, 32, 32), (1, 3, 2**40, 32), (1, 3, -5, 32)])
+def test_a_size_that_would_take_all_memory_is_refused(make_model: MakeModel, shape: tuple[int, ...]) -> None:
+    path = make_model(shape)
+    with pytest.raises(ModelError, match=r"a batch has 1 to 1024|must be 1 to 16384|leaves its input|cannot"):
+        read_onnx(describe_model(ModelSection(), path))
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
