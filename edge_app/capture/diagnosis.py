@@ -50,7 +50,7 @@ def explain_server(uri: CameraUri, credentials: Credentials, *, timeout_s: float
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     try:
         status, words = _ask(parts, host, port, timeout_s)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the second: it cannot be a name at all
         return f"the host {host} is not known"
     except ConnectionRefusedError:
         return f"{host}:{port} refuses connections"

@@ -129,7 +129,10 @@ def _read_picture(path: Path) -> NDArray[np.uint8] | None:
         return None
     if not len(content):
         return None
-    return cast("NDArray[np.uint8] | None", cv2.imdecode(content, cv2.IMREAD_COLOR))
+    try:
+        return cast("NDArray[np.uint8] | None", cv2.imdecode(content, cv2.IMREAD_COLOR))
+    except cv2.error:  # such as a picture of more pixels than OpenCV makes
+        return None
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:

@@ -71,7 +71,7 @@ def parse_sdp(text: str) -> tuple[Track, ...]:
     for section in re.split(r"(?m)^(?=m=)", text)[1:]:
         media = re.match(r"m=(\w+)", section)
         codec = re.search(r"(?m)^a=rtpmap:\d+ ([\w.-]+)/", section)
-        rate = re.search(r"(?m)^a=framerate:\s*([\d.]+)", section)
+        rate = re.search(r"(?m)^a=framerate:[ \t]*(\d{1,6}(?:\.\d{1,9})?)", section)
         static = {"0": "PCMU", "8": "PCMA", "26": "JPEG"}.get(section.split("\n")[0].split()[-1])
         name = codec[1].upper() if codec else static
         tracks.append(Track(media[1] if media else "unknown", name, float(rate[1]) if rate else None))
@@ -105,6 +105,8 @@ def _ask(
         for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:])
     ]
     length = int(next((value for name, value in headers if name == "content-length"), "0"))
+    if length < 0:
+        raise ValueError("its answer has a length below 0")
     while len(rest) < min(length, _MOST_BYTES):
         more = connection.recv(4096)
         if not more:

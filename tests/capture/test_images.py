@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import cv2
@@ -126,3 +128,15 @@ def test_a_name_that_is_not_utf_8_is_a_picture_like_any_other(tmp_path: Path) ->
     write(tmp_path / "ä ö.png", 2)
     pictures = read_all(create_source("folder", section(tmp_path), None))
     assert sorted(index_of(found.array) for found in pictures) == [1, 2]
+
+
+def test_a_picture_of_more_pixels_than_can_be_is_skipped(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    (tmp_path / "1.png").write_bytes(bomb)
+    write(tmp_path / "2.png", 7)
+    pictures = read_all(create_source("folder", section(tmp_path), None))
+    assert [index_of(found.array) for found in pictures] == [7]

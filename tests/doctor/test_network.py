@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_app.capture.credentials import Credentials
-from edge_app.capture.rtsp_tracks import describe_tracks, parse_sdp
+from edge_app.capture.rtsp_tracks import Track, describe_tracks, parse_sdp
 from edge_app.config.models import MqttSection
 from edge_app.doctor.network import check_broker, check_camera
 from edge_app.doctor.result import Status
@@ -113,3 +113,15 @@ def test_a_description_names_audio_and_the_rate() -> None:
         "audio PCMU",
         "application VND.ONVIF.METADATA",
     ]
+
+
+@pytest.mark.parametrize("rate", ["1.2.3", ".", "9" * 400, "-1", "nan", "", "25 fps"])
+def test_a_rate_that_is_no_number_costs_no_track(rate: str) -> None:
+    (track,) = parse_sdp(f"v=0\nm=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\na=framerate:{rate}\n")
+    assert (track.media, track.codec) == ("video", "H264")
+    assert track.fps is None or 0 < track.fps < 1e6
+
+
+def test_an_empty_description_has_no_tracks() -> None:
+    assert parse_sdp("") == ()
+    assert parse_sdp("m=\n") == (Track("unknown", None),)
