@@ -46,9 +46,15 @@ class FrameCounter:
         self._stretch_s, self._start_s = stretch_s, start_s
         self._lock = threading.Lock()
         self._frames: defaultdict[int, Counter[str]] = defaultdict(Counter)
-        self.missed = 0
+        self._last: dict[tuple[str, str], int] = {}
+        self._missing: set[tuple[str, str, int]] = set()
         self._messages = Subscriber(uri, session="soak")
         self._thread = threading.Thread(target=self._count, daemon=True)
+
+    @property
+    def missing(self) -> int:
+        """Messages whose numbers were left out and have not come since; what comes late is not lost."""
+        return len(self._missing)
 
     def start(self) -> None:
         self._messages.__enter__()
@@ -71,7 +77,14 @@ class FrameCounter:
     def _count(self) -> None:
         for message in self._messages:
             if isinstance(message, DetectionsMessage) and message.camera is not None:
-                self.missed += message.missed
+                self._follow(message.camera, message.boot, message.seq)
                 place = int((message.captured_at.timestamp() - self._start_s) // self._stretch_s)
                 with self._lock:
                     self._frames[place][message.camera] += 1
+
+    def _follow(self, camera: str, boot: str, seq: int | None) -> None:
+        assert seq is not None
+        last = self._last.get((camera, boot), seq - 1)
+        self._missing |= {(camera, boot, number) for number in range(last + 1, seq)}
+        self._missing.discard((camera, boot, seq))
+        self._last[camera, boot] = max(last, seq)

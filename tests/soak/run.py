@@ -90,7 +90,7 @@ class _Soak:
             self._over.set()
             hurting.join()
             self._settle()
-            self._record("end", t_s=self._t_s, ended_by=ended_by, missed=self._counter.missed)
+            self._record("end", t_s=self._t_s, ended_by=ended_by, missing=self._counter.missing)
         finally:
             self._over.set()
             hurting.join(30)
@@ -127,7 +127,7 @@ class _Soak:
                     t_s=self._t_s,
                     **cost_of(daemon.pid),
                     load_1min=round(os.getloadavg()[0], 2),
-                    missed=self._counter.missed,
+                    missing=self._counter.missing,
                 )
             except OSError:
                 return f"the daemon ended with {daemon.wait()}"
