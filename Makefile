@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench soak system-packages wheel install uninstall clean
+.PHONY: help demo test check format bench soak fuzz sbom audit system-packages wheel install uninstall clean
 
 help:  ## Show what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,21 @@ format: $(VENV)/.dev  ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(VENV)/.dev system-packages  ## The fault suite in its long form (half an hour)
+soak: $(VENV)/.dev system-packages  ## The fault suite in its long form (half an hour); HOURS=1: the daemon under faults for so long
+ifdef HOURS
+	$(BIN)/python -m tests.soak run --hours $(HOURS) build/soak-$$(date +%Y%m%d-%H%M%S) $(ARGS)
+else
 	EDGE_APP_FAULTS=long $(VENV)/bin/python -m pytest tests/faults -o log_cli=true --log-cli-level=INFO
+endif
+
+fuzz: $(VENV)/.dev  ## Give the readers of foreign bytes what they do not expect (SECONDS=600)
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600) $(ARGS)
+
+sbom: $(VENV)/.dev  ## Write the software bill of materials (CycloneDX) to build/sbom.cdx.json
+	$(BIN)/python scripts/sbom build/sbom.cdx.json
+
+audit: $(VENV)/.dev  ## Look for known vulnerabilities of what edge-app is installed with
+	$(BIN)/python scripts/audit
 
 wheel: $(VENV)/.dev  ## Build the wheel and test it installed, away from this checkout
 	scripts/test-wheel $(BIN)/python
