@@ -13,6 +13,7 @@ import cv2
 
 from edge_app.capture.opencv import Opening
 from edge_app.capture.pipelines import Pipeline
+from edge_app.files.child_environment import child_environment
 
 _LISTED = re.compile(r"^[\w-]+:  ([\w-]+): ", re.MULTILINE)
 _INSPECT_TIMEOUT_S = 30.0
@@ -51,7 +52,12 @@ def available_elements() -> frozenset[str]:
         return elements_of_plugins([*Path("/usr/lib").glob("*/gstreamer-1.0/*.so")])
     try:
         listing = subprocess.run(
-            [inspect], capture_output=True, text=True, timeout=_INSPECT_TIMEOUT_S, check=False
+            [inspect],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=_INSPECT_TIMEOUT_S,
+            check=False,
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return frozenset()

@@ -12,6 +12,7 @@ from typing import Protocol
 from urllib.parse import quote, quote_plus
 
 from edge_app.errors import ConfigError
+from edge_app.files.child_environment import withhold
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ _SECRET_OPTION = re.compile(
 )
 
 
+_FILE_NAME = re.compile(
+    r"[a-z]+([._-][a-z]+)+|[\w.-]+\.(password|passwd|pass|pw|secret|txt)|(password|secret)s?", re.ASCII
+)
+"""What files of passwords are called, and passwords are not."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """C0 without the tabulator and the line feed, DEL and C1 (ISO 6429)."""
 
@@ -191,7 +196,7 @@ def _find_password(reference: PasswordReference, where: str, environment: Mappin
 
 
 def _from_file(path: Path, key: str) -> str:
-    shown = str(path) if len(path.parts) > 1 else "(name not shown)"
+    shown = _shown(path)
     hint = "write the password into the first line of that file, readable by the user that runs edge-app"
     try:
         if not path.is_file():
@@ -205,9 +210,18 @@ def _from_file(path: Path, key: str) -> str:
         raise ConfigError(f"{key}: {shown} cannot be read: {reason}.", hint=hint) from None
 
 
+def _shown(path: Path) -> str:
+    """Return a path as far as it cannot be a password that was written in place of one."""
+    if len(path.parts) > 1 and _FILE_NAME.fullmatch(path.name):
+        return str(path)
+    hidden = "(name not shown)"
+    return f"{path.parent}/{hidden}" if path.is_absolute() and path.parent.is_dir() else hidden
+
+
 def _from_environment(name: str, key: str, environment: Mapping[str, str]) -> str:
     shown = name if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", name) else "that it names (not shown)"
     value = environment.get(name)
+    withhold(name)
     if not value:
         raise ConfigError(
             f"{key}: the environment variable {shown} is {'empty' if value == '' else 'not set'}.",

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge_app.files.child_environment import child_environment
+
 COMMAND_TIMEOUT_S = 15.0
 PYTHON_TIMEOUT_S = 25.0
 SERVICE_USER = "edge-app"
@@ -127,7 +129,7 @@ class Machine:
         return {int(of[2]) for of in groups if len(of) >= 3 and of[0] in names}
 
     def _run(self, command: Sequence[str], timeout_s: float, options: dict[str, Any]) -> Answer | None:
-        env = {**os.environ, "LC_ALL": "C.UTF-8", **self.environment, **options.pop("env", {})}
+        env = {**child_environment(LC_ALL="C.UTF-8"), **self.environment, **options.pop("env", {})}
         try:
             done = subprocess.run(
                 command,

@@ -16,6 +16,7 @@ from typing import IO, cast
 
 from edge_app.engine.events import BuildEvent, EventKind, EventSink
 from edge_app.engine.memory import MIB, OomKills, resident_bytes
+from edge_app.files.child_environment import child_environment
 
 logger = logging.getLogger(__name__)
 
@@ -73,14 +74,13 @@ class BuildChild:
     def run(self, command: Sequence[str], emit: EventSink) -> ChildEnd:
         """Run `command` to its end and return how it ended. Call it once."""
         kills = OomKills.read()
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env=environment,
+            env=child_environment(PYTHONUNBUFFERED="1"),
         )
         with process:
             try:

@@ -84,7 +84,7 @@ CREDENTIAL_HINT = "Hint: add LoadCredential=<name>:<file> to the service, or use
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    absent, empty, binary = tmp_path / "absent", tmp_path / "empty", tmp_path / "binary"
+    absent, empty, binary = (tmp_path / f"{name}.password" for name in ("absent", "empty", "binary"))
     empty.write_text("\nsecond line")
     binary.write_bytes(b"\xff\xfe\xfd")
     for path in (empty, binary):
@@ -231,3 +231,23 @@ def test_userinfo_without_a_scheme_is_hidden_as_the_plain_pattern_says(text: str
 
 def test_control_characters_steer_no_terminal() -> None:
     assert SecretRegistry().redact("a\x1b[2J\x9b\r\x00b\tc\nd") == "a\\x1b[2J\\x9b\\x0d\\x00b\tc\nd"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("cam1.password", True),
+        ("mqtt-password", True),
+        ("password", True),
+        ("hunter2", False),
+        ("correct horse", False),
+        ("Tr0ub4dor&3", False),
+        ("hunter/2", False),
+    ],
+)
+def test_a_password_in_place_of_a_file_is_not_shown_by_its_path(
+    tmp_path: Path, name: str, shown: bool
+) -> None:
+    message = _message(Reference(password_file=str(tmp_path / name)))  # as a configuration makes it absolute
+    assert (name in message) is shown
+    assert ("name not shown" in message) is not shown

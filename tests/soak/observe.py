@@ -79,6 +79,8 @@ class FrameCounter:
             if isinstance(message, DetectionsMessage) and message.camera is not None:
                 self._follow(message.camera, message.boot, message.seq)
                 place = int((message.captured_at.timestamp() - self._start_s) // self._stretch_s)
+                if place < 0:
+                    continue
                 with self._lock:
                     self._frames[place][message.camera] += 1
 

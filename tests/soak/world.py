@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from tests.soak.small_model import small_model
 
 DISK_MIB = 128
 """Sinks leave 64 MiB alone, the outbox 16."""
+OUTBOX_RETRY_S = 6.0
+"""Until then detections go out live: another fault in that time would cost some, as it may."""
 GATE = "gate"
 """The camera behind a server that is killed; what is done to it does not count against its rate."""
 
@@ -186,6 +189,7 @@ class World:
             yield 8.0
         finally:
             filler.unlink(missing_ok=True)
+            time.sleep(OUTBOX_RETRY_S)
 
     @contextlib.contextmanager
     def _reload(self) -> Iterator[float]:
