@@ -34,7 +34,7 @@ def main() -> None:
     if where == "camera":
         Credentials.url = of_a_camera  # type: ignore[assignment]
     elif where == "publisher":
-        MqttSession.run = of_the_publisher  # type: ignore[method-assign]
+        MqttSession.run = of_the_publisher  # type: ignore[method-assign, assignment]
     else:
         Application._info = of_the_main_thread  # type: ignore[method-assign, assignment]
     cli.main()

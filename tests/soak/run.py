@@ -131,6 +131,7 @@ class _Soak:
                 )
             except OSError:
                 return f"the daemon ended with {daemon.wait()}"
+            self._world.watcher.get("/metrics")  # as Prometheus would
             self._rates(self._t_s - self._plan.settle_s)
             number += 1
             if stop.wait(max(0.0, number * self._plan.sample_s - self._t_s)):

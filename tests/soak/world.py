@@ -14,6 +14,7 @@ from typing import Any
 from tests.brokers import Mosquitto
 from tests.capture.parts import RtspServer, rtsp_server_lacks
 from tests.e2e.daemon import Daemon, write_config
+from tests.e2e.scrape import Watcher
 from tests.faults.conftest import KEEPS_ITS_PROMISE
 from tests.soak.observe import handles
 from tests.soak.small_model import small_model
@@ -42,6 +43,7 @@ class World:
         self.lacking: dict[str, str] = {}
         self._confident = False
         self._closing = contextlib.ExitStack()
+        self.watcher = Watcher()
         self.gate: RtspServer | None = None
         try:
             self._start()
@@ -113,6 +115,7 @@ class World:
             },
             inference={"backend": "onnxruntime", "threads": 1},
             model={"path": str(self._model)},
+            metrics=self.watcher.section,
             postprocess={"confidence_threshold": 0.3 if self._confident else 0.25},
         )
 
