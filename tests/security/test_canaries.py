@@ -3,7 +3,7 @@
 Passwords by file, variable and credential, of cameras, of the main broker and of sinks, and the key of a
 certificate; a daemon that is refused, hung up on and crashed; check-config, doctor with its bundle, bench.
 Searched are every file that was written, with logs and tracebacks of all levels, every message on a broker,
-standard output and error, and the command lines and environments of all processes.
+standard output and error, metrics, and the command lines and environments of all processes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.brokers import Mosquitto, free_port, needs_mosquitto, until
 from tests.capture.mjpeg_server import MjpegServer
 from tests.certificates import Authority, needs_openssl
 from tests.e2e.daemon import BASE, Daemon, write_config
+from tests.e2e.scrape import Watcher
 from tests.processes import children_of, command, edge_app_says, environment
 from tests.publish.parts import Parts
 
@@ -166,7 +167,9 @@ def test_no_secret_leaves_the_daemon(
     wrong = Mosquitto(folders[1], users={USER: "not this one"})
     right.start()
     wrong.start()
-    config = write_config(canaries.folder / "edge.yaml", right.uri, **sections(canaries, camera, wrong.uri))
+    watcher = Watcher()
+    content = {**sections(canaries, camera, wrong.uri), "metrics": watcher.section}
+    config = write_config(canaries.folder / "edge.yaml", right.uri, **content)
     daemon = Daemon(config, **canaries.environment)
     try:
         judge = parts.recorder(right.uri, username="judge", password="j")
@@ -174,6 +177,10 @@ def test_no_secret_leaves_the_daemon(
         for words in ("camera gate: lost", "camera door: lost", "[not_authorised]", "[tls_failed]"):
             daemon.until_log_says(words)
         canaries.check_processes(daemon.process)
+        for path in ("/metrics", "/healthz", "/readyz"):
+            status, text = watcher.get(path)
+            assert status in (200, 503)
+            canaries.check(path, text.encode())
         right.kill()
         daemon.until_log_says("connection lost")
         right.start()
