@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from operator import le
 from pathlib import Path
 from typing import Any
 
@@ -315,7 +316,9 @@ def test_a_hundred_reloads_leave_nothing_behind(node: Node, tmp_path: Path) -> N
     for number in range(2, 102):
         reload_once(number)
     reload_once(1)
-    until(lambda: threads_and_files(pid) <= settled, f"{settled} threads and files again", 20)
+    # The log may have a thread that tells, after a minute, how often lines like these were left out.
+    most = (settled[0] + 1, settled[1])
+    until(lambda: all(map(le, threads_and_files(pid), most)), f"{most} threads and files again", 20)
     assert "Traceback" not in node.daemon.log
     node.until_more("yard")
     written = "".join(file.read_text() for file in sorted(lines.glob("*.jsonl")))
