@@ -195,9 +195,18 @@ class FrameLanes:
     def reopen(self) -> bool:
         """Return whether the feeder, which ended when all cameras had finished, must begin again."""
         with self._arrived:
-            needed = self._ended and not self._closed and not self._exhausted()
+            needed = self._must_reopen()
             self._ended &= not needed
             return needed
+
+    @property
+    def must_reopen(self) -> bool:
+        """Whether the feeder has ended, and a camera has come since."""
+        with self._arrived:
+            return self._must_reopen()
+
+    def _must_reopen(self) -> bool:
+        return self._ended and not self._closed and not self._exhausted()
 
     def take(self, max_count: int, *, timeout_s: float, straggler_wait_s: float) -> list[Frame]:
         """Return the newest frames, at most one of each camera, the longest unserved camera first.

@@ -191,7 +191,7 @@ class Street:
         self._ended.set()
 
     def _walk_ended(self) -> None:
-        if all(walk.ended for walk in self._walks):
+        if all(walk.over for walk in self._walks):
             self._ended.set()
 
 
@@ -217,6 +217,7 @@ class _Walk:
         self.name = model.name
         self.submitted = self.finished = 0
         self.ended = False
+        self._reviving = False
         self._through = False
         self._behind = f" {model.name}" if model.name else ""
         self._submitting = self._awaiting = self._holding = False
@@ -250,10 +251,21 @@ class _Walk:
             return BATCH_TIMEOUT_S
         return min(BATCH_TIMEOUT_S, max(DEADLINE_S, USUAL_BATCHES * self._slowest_s))
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended and is not to begin again: its only camera may just be on its way here."""
+        return self.ended and not self._reviving and not self._model.lanes.must_reopen
+
     def revive(self, timeout_s: float) -> None:
         """Start the stages again if they have ended for want of cameras, and one has come."""
-        if not self._model.lanes.reopen():
-            return
+        self._reviving = True
+        try:
+            if self._model.lanes.reopen():
+                self._begin_again(timeout_s)
+        finally:
+            self._reviving = False
+
+    def _begin_again(self, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
         for stage in self.stages:
             stage.join(max(0.0, deadline_s - time.monotonic()))
