@@ -35,7 +35,7 @@ soak: $(VENV)/.dev system-packages  ## The fault suite in its long form (half an
 ifdef HOURS
 	$(BIN)/python -m tests.soak run --hours $(HOURS) build/soak-$$(date +%Y%m%d-%H%M%S) $(ARGS)
 else
-	EDGE_APP_FAULTS=long $(VENV)/bin/python -m pytest tests/faults -o log_cli=true --log-cli-level=INFO
+	EDGE_APP_FAULTS=long $(VENV)/bin/python -m pytest tests/faults tests/soak -o log_cli=true --log-cli-level=INFO
 endif
 
 fuzz: $(VENV)/.dev  ## Give the readers of foreign bytes what they do not expect (SECONDS=600)
