@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from operator import le
@@ -393,7 +394,7 @@ def test_a_terminal_that_is_closed_ends_the_daemon(tmp_path: Path) -> None:
     pid, terminal = os.forkpty()
     if pid == 0:
         os.environ["RUNTIME_DIRECTORY"] = str(tmp_path / "run")
-        os.execvp("python", ["python", "-m", "edge_app", "run", "--config", str(config)])
+        os.execv(sys.executable, [sys.executable, "-m", "edge_app", "run", "--config", str(config)])
     read = bytearray()
 
     def says(words: bytes) -> Callable[[], bool]:

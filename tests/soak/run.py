@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import os
@@ -129,7 +130,7 @@ class _Soak:
                     load_1min=round(os.getloadavg()[0], 2),
                     missing=self._counter.missing,
                 )
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 return f"the daemon ended with {daemon.wait()}"
             self._world.watcher.get("/metrics")  # as Prometheus would
             self._rates(self._t_s - self._plan.settle_s)
