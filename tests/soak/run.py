@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -130,9 +131,10 @@ class _Soak:
                     load_1min=round(os.getloadavg()[0], 2),
                     missing=self._counter.missing,
                 )
-            except (OSError, http.client.HTTPException):
+            except OSError:
                 return f"the daemon ended with {daemon.wait()}"
-            self._world.watcher.get("/metrics")  # as Prometheus would
+            with suppress(OSError, http.client.HTTPException):  # a daemon that dies is noticed above
+                self._world.watcher.get("/metrics")  # as Prometheus would
             self._rates(self._t_s - self._plan.settle_s)
             number += 1
             if stop.wait(max(0.0, number * self._plan.sample_s - self._t_s)):
