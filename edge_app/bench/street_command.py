@@ -11,19 +11,17 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from edge_app.app.decoders import find_decoders
 from edge_app.app.detector import Detector, open_detector
 from edge_app.app.model import describe
 from edge_app.bench.capacity import capacity_of, find_capacity, judge_overload
+from edge_app.bench.configured_street import ConfiguredStreet
 from edge_app.bench.instant import NAME as NO_MODEL
 from edge_app.bench.instant import instant_detector
 from edge_app.bench.machine import gpu_state
 from edge_app.bench.measure import environment
-from edge_app.bench.memory_camera import KeptMemory
-from edge_app.bench.street import MEMORY, SCENE, Load, StreetSpeed, as_json, measure_street, median_of
+from edge_app.bench.street import Load, StreetSpeed, as_json, median_of
 from edge_app.bench.street_processes import Daemons
 from edge_app.bench.street_report import report_lines
-from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.loader import load_config
 from edge_app.config.models import AppConfig
 from edge_app.errors import ConfigError
@@ -126,17 +124,15 @@ class _Measurement:
         self._detector = detector
         self._options = options
         self._console = console
-        self._memory = KeptMemory(detector.memory or OrdinaryMemory())
-        inference = config.inference.model_copy(update={"backend": detector.backend.model.backend})
-        is_recorded = options.load.source not in {MEMORY, SCENE}
-        self._decoders = find_decoders(inference) if is_recorded else None
+        self._alone = ConfiguredStreet(config, detector)
         self._daemons = Daemons(config, options.processes) if options.processes > 1 else None
 
     def result(self) -> dict[str, Any]:
         """Measure everything that is asked for, and return it as plain values."""
         options, backend = self._options, self._detector.backend
-        raw_engine, limit = self._raw_engine(), self._decoder_limit()
+        raw_engine = None
         try:
+            raw_engine, limit = self._raw_engine(), self._decoder_limit()
             runs, raw, decoded = self._rounds(raw_engine, limit)
         finally:
             if raw_engine is not None:
@@ -186,15 +182,7 @@ class _Measurement:
     def _street(self, load: Load) -> StreetSpeed:
         if self._daemons is not None:
             return self._daemons.measure(load)
-        inference = self._config.inference
-        return measure_street(
-            self._detector,
-            load,
-            batch_wait_s=inference.batch_wait_ms / 1e3,
-            max_age_s=inference.max_age_ms / 1e3,
-            memory=self._memory,
-            decoders=self._decoders,
-        )
+        return self._alone.measure(load)
 
     def _overload(self) -> dict[str, Any]:
         load, backend = self._options.load, self._detector.backend
@@ -238,7 +226,11 @@ class _Measurement:
 
     def _decoder_limit(self) -> Any:
         load = self._options.load
-        if self._decoders is None or load.decoder not in {"auto", "nvdec"} or not Path(load.source).is_file():
+        if (
+            self._alone.decoders(load) is None
+            or load.decoder not in {"auto", "nvdec"}
+            or not Path(load.source).is_file()
+        ):
             return None
         from edge_app.bench.decoder_limit import DecoderLimit
 

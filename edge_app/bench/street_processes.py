@@ -14,12 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from edge_app.app.decoders import find_decoders
 from edge_app.app.detector import open_detector
-from edge_app.bench.memory_camera import KeptMemory
-from edge_app.bench.street import MEMORY, SCENE, Load, StreetSpeed, as_json, measure_street
+from edge_app.bench.configured_street import ConfiguredStreet
+from edge_app.bench.street import Load, StreetSpeed, as_json
 from edge_app.bench.turns import Child, answer_requests
-from edge_app.capture.pool import OrdinaryMemory
 from edge_app.config.models import AppConfig
 
 OPEN_TIMEOUT_S = 120.0
@@ -116,23 +114,11 @@ def main() -> None:
         if request["do"] == "open":
             # From our own parent, who made it a moment ago.
             config: AppConfig = pickle.loads(b64decode(request["config"]))  # noqa: S301
-            detector = open_detector(config)
-            memory = KeptMemory(detector.memory or OrdinaryMemory())
-            opened.update(config=config, detector=detector, memory=memory)
+            opened["detector"] = detector = open_detector(config)
+            opened["street"] = ConfiguredStreet(config, detector)
             return {}
         load = Load(**{**request["load"], "size": tuple(request["load"]["size"])})
-        inference = opened["config"].inference
-        is_recorded = load.source not in {MEMORY, SCENE}
-        return as_json(
-            measure_street(
-                opened["detector"],
-                load,
-                batch_wait_s=inference.batch_wait_ms / 1e3,
-                max_age_s=inference.max_age_ms / 1e3,
-                memory=opened["memory"],
-                decoders=find_decoders(inference) if is_recorded else None,
-            )
-        )
+        return as_json(opened["street"].measure(load))
 
     answer_requests(answer)
     if "detector" in opened:
