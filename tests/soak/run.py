@@ -55,6 +55,7 @@ class Plan:
 
 def soak(plan: Plan, folder: Path, stop: threading.Event) -> Path:
     """Run a soak, and return the file of what was seen; `stop` ends it before its time."""
+    folder = folder.absolute()  # the daemon has another working directory
     folder.mkdir(parents=True)
     path = folder / "soak.jsonl"
     with path.open("w", encoding="utf-8", buffering=1) as file:

@@ -23,14 +23,15 @@ from tests.soak.series import read_soak
 @needs_mosquitto
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(os.environ.get("EDGE_APP_FAULTS") != "long", reason="a minute: make soak tries it")
-def test_every_fault_is_survived_and_seen(tmp_path: Path) -> None:
+def test_every_fault_is_survived_and_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cv2")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     plan = Plan(
         seconds=54, cameras=2, sample_s=1.0, fault_every_s=2.0, stretch_s=5.0, settle_s=12.0, size="160x120"
     )
-    run = read_soak(soak(plan, tmp_path / "soak", threading.Event()))
+    monkeypatch.chdir(tmp_path)
+    run = read_soak(soak(plan, Path("soak"), threading.Event()))
     log = (tmp_path / "soak" / "world" / "edge.log").read_text()
     assert run.end is not None
     assert (run.end["ended_by"], run.end["missing"]) == ("time", 0), log
