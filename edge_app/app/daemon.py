@@ -27,6 +27,7 @@ from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_p
 from edge_app.errors import EXIT_CONFIG, EXIT_FAILURE, EdgeAppError, StageHungError
 from edge_app.messages import NodeInfo
 from edge_app.ops.logging import configure_logging, tell_what_was_left_out
+from edge_app.ops.memory_watch import MemoryWatch
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import CpuMeter, rss_bytes
 from edge_app.ops.progress import Part, ProgressWatch
@@ -157,6 +158,7 @@ class Application:
             redact=secrets.redact,
         )
         self._monitoring = Monitoring(config.metrics, self._watched)
+        self._memory = MemoryWatch(partial(self._watch.trouble, "memory"))
 
     def run(
         self,
@@ -182,6 +184,7 @@ class Application:
         self._sinks.start()
         self._watch.starting()
         self._monitoring.start()
+        self._memory.start()
         reason = "a failure"
         try:
             self._walk(stop, hangup or threading.Event(), on_reload)
@@ -192,6 +195,7 @@ class Application:
             raise
         finally:
             self._reloader.end()
+            self._memory.stop()
             self._report.stop()
             # A service that stops on purpose is not started again for its watchdog.
             on_purpose = [] if self._hung else ["STOPPING=1"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from edge_app import __version__
 from edge_app.app.monitoring import DEFAULT_MODEL, Watched
 from edge_app.gpu.nvml import GpuReading, Nvml
+from edge_app.memory import MemoryBound, memory_bounds
 from edge_app.messages import CameraState, CameraStatus, DropReason, NodeState
 from edge_app.ops.logging import lines_left_out
 from edge_app.ops.metrics.page import Page
@@ -42,6 +43,7 @@ class Scrape:
         self._further_sinks(page)
         self._nvml = self._nvml or Nvml()  # which takes a while, and is needed by nobody who does not ask
         add_machine(page, self._sensors.read(), self._nvml.read())
+        add_groups(page, memory_bounds())
 
     def _node(self, page: Page) -> None:
         watched = self._watched
@@ -134,6 +136,14 @@ class Scrape:
             page.add("edge_app_sink_written_messages_total", written, name)
             for reason, count in state.dropped.items():
                 page.add("edge_app_sink_drops_total", count, name, reason.value)
+
+
+def add_groups(page: Page, bounds: list[MemoryBound]) -> None:
+    """Add what the control groups that bind us leave."""
+    for bound in bounds:
+        if bound.group is not None:
+            page.add("edge_app_group_memory_limit_bytes", bound.limit_bytes, bound.group)
+            page.add("edge_app_group_memory_available_bytes", bound.available_bytes, bound.group)
 
 
 def add_machine(page: Page, readings: Readings, gpus: list[GpuReading]) -> None:

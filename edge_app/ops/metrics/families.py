@@ -87,6 +87,10 @@ FAMILIES = (
     Family("edge_app_power_watts", "gauge", ("sensor",), "What the machine's power monitors say"),
     Family("edge_app_memory_bytes", "gauge", (), "The machine's memory, on a Jetson the GPU's too"),
     Family("edge_app_memory_available_bytes", "gauge", (), "What of it can be had"),
+    Family(
+        "edge_app_group_memory_limit_bytes", "gauge", ("group",), "What a control group may use (MemoryMax=)"
+    ),
+    Family("edge_app_group_memory_available_bytes", "gauge", ("group",), "What of it can be had"),
     Family("edge_app_gpu_info", "gauge", ("gpu", "name"), "1; a GPU, by its number on the PCI bus"),
     Family("edge_app_gpu_temperature_celsius", "gauge", ("gpu",), "Temperature of a GPU"),
     Family("edge_app_gpu_power_watts", "gauge", ("gpu",), "Power that a GPU draws"),
