@@ -51,10 +51,10 @@ class Camera:
     create_source: Callable[[], Source]
     live: bool
     conceal: Callable[[str], str] = str
-    stall_s: float = 10.0
+    stall_s: float = 8.0
     open_timeout_s: float = 10.0
     reconnect_min_s: float = 0.5
-    reconnect_max_s: float = 30.0
+    reconnect_max_s: float = 15.0
     fallbacks: Callable[[], int] = int
     decoder: str = ""
     frozen_s: float | None = None

@@ -208,7 +208,7 @@ class CameraDefaults(SecretReference):
     realtime: bool = Field(False, description="Files: play at their own speed; false: as fast as possible")
     loop: bool = Field(False, description="Files: start again at the end")
     stall_s: float = Field(
-        10.0, ge=0.5, le=3600, description="Without a frame for so long: stalled, opened again"
+        8.0, ge=0.5, le=3600, description="Without a frame for so long: stalled, opened again"
     )
     frozen_s: float | None = Field(
         60.0,
@@ -218,7 +218,7 @@ class CameraDefaults(SecretReference):
     )
     open_timeout_s: float = Field(10.0, ge=0.5, le=600, description="Longest wait for a connection")
     reconnect_min_s: float = Field(0.5, ge=0.1, le=3600, description="First wait before connecting again")
-    reconnect_max_s: float = Field(30.0, ge=0.1, le=3600, description="Longest wait before connecting again")
+    reconnect_max_s: float = Field(15.0, ge=0.1, le=3600, description="Longest wait before connecting again")
     transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP: how the video travels")
     decoder: Literal["auto", "nvdec", "gstreamer", "cpu"] = Field(
         "auto",
@@ -310,9 +310,9 @@ class MqttSection(SecretReference):
         None, min_length=1, max_length=128, description="Name at the broker; null: edge-app-<node>"
     )
     root: Name = Field("edge", description="First level of every topic")
-    keepalive_s: int = Field(15, ge=5, le=3600, description="Heartbeat of the connection")
+    keepalive_s: int = Field(5, ge=5, le=3600, description="Heartbeat of the connection")
     reconnect_min_s: float = Field(0.5, ge=0.1, le=3600, description="First wait before connecting again")
-    reconnect_max_s: float = Field(30.0, ge=0.1, le=3600, description="Longest wait before connecting again")
+    reconnect_max_s: float = Field(15.0, ge=0.1, le=3600, description="Longest wait before connecting again")
     publish_empty: bool = Field(
         True, description="Publish frames without objects too, so that subscribers see life"
     )

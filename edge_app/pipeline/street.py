@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 BATCH_TIMEOUT_S = 60.0
 """A batch that takes longer than this has failed: the device hangs."""
 
-DEADLINE_S = 10.0
+DEADLINE_S = 9.0
 """A stage that has work and does none of it for so long hangs."""
 
 USUAL_BATCHES = 20

@@ -74,9 +74,9 @@ class BrokerOptions:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     protocol: Protocol = "auto"
-    keepalive_s: int = 15
+    keepalive_s: int = 5
     reconnect_min_s: float = 0.5
-    reconnect_max_s: float = 30.0
+    reconnect_max_s: float = 15.0
     session_expiry_s: int = 0
     """How long the broker keeps subscriptions, and what came for them, while we are away; 0: not at all."""
     tls: TlsSection = field(default_factory=TlsSection)

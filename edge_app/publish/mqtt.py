@@ -43,6 +43,8 @@ MOST_UNCONFIRMED = 65535
 """MQTT 5, section 3.2.2.3.3: what holds where the broker names no Receive Maximum."""
 PATIENCE = 1.5
 """Keepalives of silence that end a connection: after one the library asks for a sign of life."""
+LEAST_PATIENCE_MS = 7500
+"""A link of a mobile network that changes its cell may stand still for some seconds."""
 BURST = 64
 """Most messages written before the socket is read again."""
 
@@ -318,7 +320,7 @@ class MqttSession:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # A peer that vanished without a word is noticed by what it fails to acknowledge.
-            patience_ms = max(5000, self._options.keepalive_s * 500)
+            patience_ms = max(LEAST_PATIENCE_MS, self._options.keepalive_s * 500)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
 
     def _on_connect(

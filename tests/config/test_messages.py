@@ -506,7 +506,7 @@ RULES = [
     (
         _camera("reconnect_min_s: 60"),
         (
-            "f:4: cameras.door.reconnect_min_s: must be at most reconnect_max_s, found 60 and 30 seconds. "
+            "f:4: cameras.door.reconnect_min_s: must be at most reconnect_max_s, found 60 and 15 seconds. "
             "Hint: reconnect_max_s of 60 or more fits"
         ),
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.config.models import TlsSection
+from edge_app.config.models import MqttSection, TlsSection
 from edge_app.publish import echo
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
 from edge_app.publish.connection import BrokerConnection
@@ -89,7 +89,7 @@ def closing(*clients: Client) -> Iterator[None]:
 @pytest.fixture
 def most_s(long_form: bool) -> float:
     """Longest wait between attempts: in the long form the default."""
-    return 30.0 if long_form else 0.5
+    return float(MqttSection.model_fields["reconnect_max_s"].default) if long_form else 0.5
 
 
 def check_damped(*clients: Client) -> None:
