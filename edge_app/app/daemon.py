@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from edge_app import __version__
-from edge_app.app.build_watch import BuildWatch
 from edge_app.app.commands import register_commands
-from edge_app.app.detector import Detector, open_detector
+from edge_app.app.detector import Detector
 from edge_app.app.fleet import Fleet, enabled_cameras
+from edge_app.app.hang_guard import HangGuard, parts_to_watch
 from edge_app.app.monitoring import Monitoring, Watched
+from edge_app.app.node_report import NodeReport, ProcessMeter
+from edge_app.app.open_models import open_models
 from edge_app.app.reload import Reloader, ReloadResult, Running, read_secrets
+from edge_app.app.reload_requests import ReloadRequests
 from edge_app.app.sinks import SinkBuilder
-from edge_app.capture.cameras import SUPERVISOR
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.per_model import config_of_model
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
-from edge_app.errors import EXIT_CONFIG, EXIT_FAILURE, EdgeAppError, StageHungError
+from edge_app.errors import EdgeAppError
 from edge_app.messages import NodeInfo
 from edge_app.ops.logging import configure_logging, tell_what_was_left_out
 from edge_app.ops.memory_watch import MemoryWatch
 from edge_app.ops.node import NodeWatch, host_node_name
-from edge_app.ops.process import CpuMeter, rss_bytes
-from edge_app.ops.progress import Part, ProgressWatch
 from edge_app.ops.run_file import RunFile
 from edge_app.ops.sd_notify import notify
-from edge_app.ops.sensors import HottestSensor, Sensors
-from edge_app.ops.service_report import ServiceReport, ServiceState
+from edge_app.ops.service_report import ServiceReport
 from edge_app.ops.signals import reload_on_hangup, stop_on_signals
 from edge_app.pipeline.stage import unless_stopped
 from edge_app.pipeline.statistics import Statistics
-from edge_app.pipeline.street import DEADLINE_S, Model, Street
+from edge_app.pipeline.street import Model, Street
 from edge_app.publish.commands.registry import CommandRegistry
-from edge_app.publish.connection import BROKER_THREAD
-from edge_app.publish.payloads import CameraHealth, HealthSnapshot
+from edge_app.publish.payloads import HealthSnapshot
 from edge_app.publish.publisher import MqttPublisher
 from edge_app.publish.sinks import SinkGroup
 
@@ -51,14 +45,6 @@ logger = logging.getLogger(__name__)
 STREET_STOP_S = 1.5
 PUBLISHER_STOP_S = 1.0
 """Together, with what else there is to do, less than the 5 s in which SIGTERM ends the daemon."""
-
-LAST_RESORT_S = 8.0
-"""After so long a process with a stage that hangs ends, whatever else it was about to do."""
-
-RELOAD_POLL_S = 0.25
-
-WATCHDOG_TRIGGER = "WATCHDOG=trigger"
-"""Has the service manager do what it does when WATCHDOG=1 does not come; sd_notify(3)."""
 
 
 def run_daemon(path: Path, log_level: str | None = None) -> None:
@@ -104,28 +90,14 @@ class Application:
         self._config = config
         self._secrets = secrets
         self._node = config.node.name or host_node_name()
-        self._started = time.monotonic()
-        self._started_at_ns = time.time_ns()
-        self._cpu = CpuMeter()
-        self._hottest = HottestSensor(Sensors())
+        self._meter = ProcessMeter()
         self._street: Street | None = None
         self._publisher_error: BaseException | None = None
         passwords = read_secrets(config, self._secret)
         enabled = enabled_cameras(config)
         self._statistics = Statistics(enabled)
         commands = CommandRegistry()
-        self._publisher = MqttPublisher(
-            config.mqtt,
-            node=self._node,
-            drops=self._statistics,
-            observed=self,
-            on_failure=self._publisher_failed,
-            password=passwords.mqtt,
-            outbox_trouble=lambda words: self._watch.trouble("outbox", words),
-            broker_trouble=lambda words: self._watch.trouble("broker", words),
-            commands=commands,
-            on_encoded=self._statistics.published,
-        )
+        self._publisher = self._main_publisher(passwords.mqtt, commands)
         self._builder = SinkBuilder(
             node=self._node,
             boot=self._publisher.boot,
@@ -141,24 +113,44 @@ class Application:
         self._sinks = SinkGroup(self._publisher, sinks, self._sink_trouble)
         self._watch = NodeWatch(enabled, self._sinks, self._sinks.set_node_state)
         self._fleet = Fleet(config, passwords.cameras, self._statistics, self._watch)
+        self._watched = self._parts_to_ask()
+        self._node_report = NodeReport(self._watched, self._fleet, self._meter)
+        self._guard = HangGuard()
+        self._report = ServiceReport(self._node_report.service_state, self._guard.gets_on)
         self._reloader = Reloader(loaded, passwords, self._secret, log_level)
-        register_commands(commands, self._fleet.group, self._fleet.tap, config.mqtt.commands, self.reload)
-        self._progress: ProgressWatch | None = None
-        self._hung = False
-        self._report = ServiceReport(self._service_state, self._gets_on)
-        self._watched = Watched(
+        self._reloads = ReloadRequests(self._reloader, self._report, self._watch, secrets.redact)
+        register_commands(
+            commands, self._fleet.group, self._fleet.tap, config.mqtt.commands, self._reloads.reload
+        )
+        self._monitoring = Monitoring(config.metrics, self._watched)
+        self._memory = MemoryWatch(partial(self._watch.trouble, "memory"))
+
+    def _main_publisher(self, password: str | None, commands: CommandRegistry) -> MqttPublisher:
+        return MqttPublisher(
+            self._config.mqtt,
             node=self._node,
-            started_at_s=self._started_at_ns / 1e9,
+            drops=self._statistics,
+            observed=self,
+            on_failure=self._publisher_failed,
+            password=password,
+            outbox_trouble=lambda words: self._watch.trouble("outbox", words),
+            broker_trouble=lambda words: self._watch.trouble("broker", words),
+            commands=commands,
+            on_encoded=self._statistics.published,
+        )
+
+    def _parts_to_ask(self) -> Watched:
+        return Watched(
+            node=self._node,
+            started_at_s=self._meter.started_at_ns / 1e9,
             statistics=self._statistics,
             watch=self._watch,
             publisher=self._publisher,
             sinks=self._sinks,
             lanes=self._fleet.lanes,
             cameras=self._fleet.by_model,
-            redact=secrets.redact,
+            redact=self._secrets.redact,
         )
-        self._monitoring = Monitoring(config.metrics, self._watched)
-        self._memory = MemoryWatch(partial(self._watch.trouble, "memory"))
 
     def run(
         self,
@@ -198,33 +190,13 @@ class Application:
             self._memory.stop()
             self._report.stop()
             # A service that stops on purpose is not started again for its watchdog.
-            on_purpose = [] if self._hung else ["STOPPING=1"]
+            on_purpose = [] if self._guard.hung else ["STOPPING=1"]
             notify(*on_purpose, "STATUS=stopping: " + reason.partition("\n")[0])
             self._watch.stopping(reason)
             self._sinks.stop(PUBLISHER_STOP_S)
             self._monitoring.stop()
-            if self._hung:
-                notify(WATCHDOG_TRIGGER)
+            self._guard.call_watchdog()
         logger.info("stopped: %s", reason, extra={"event": "daemon_stopped"})
-
-    def reload(self) -> ReloadResult:
-        """Read the configuration file again and take over what can be. Any thread; never raises.
-
-        What is left until a restart is named in the result. A file that is not valid changes nothing: the
-        log, the node's status and the result say so.
-        """
-        if not self._reloader.open:
-            return self._reloader.reload()
-        self._report.reloading()
-        result = self._reloader.reload()
-        result = replace(result, problem=result.problem and self._secrets.redact(result.problem))
-        wrong = result.problem if result.exit_status == EXIT_CONFIG else None
-        first_line = wrong and f"the configuration was not reloaded: {wrong.partition(chr(10))[0]}"
-        self._watch.trouble("configuration", first_line)
-        severity = logging.WARNING if result.exit_status else logging.INFO
-        logger.log(severity, "reloaded: %s", result, extra={"event": "reloaded"})
-        self._report.reloaded(str(result))
-        return result
 
     def dropped_frames(self, camera_id: str) -> int:
         """Return how much of a camera went no further; asked by the publisher."""
@@ -232,33 +204,7 @@ class Application:
 
     def health(self) -> HealthSnapshot:
         """Return how the daemon does now; asked by the publisher."""
-        statuses = self._watch.statuses()
-        return HealthSnapshot(
-            uptime_s=time.monotonic() - self._started,
-            queue_depth=self._publisher.queue_depth,
-            outbox=self._publisher.outbox,
-            broker_reconnects=self._publisher.reconnects,
-            rss_bytes=rss_bytes(),
-            cpu_percent=self._cpu.percent(),
-            temperature_c=self._hottest.celsius(),
-            sinks=self._sinks.states(),
-            cameras={
-                name: CameraHealth(
-                    state=statuses[name].state,
-                    fps=counts.fps,
-                    captured=counts.captured,
-                    published=self._publisher.published(name),
-                    dropped=counts.dropped,
-                    reconnects=statuses[name].reconnects,
-                    candidates_invalid=counts.candidates_invalid,
-                    candidates_overflow=counts.candidates_overflow,
-                    decoder=statuses[name].decoder,
-                    decoder_fallbacks=statuses[name].decoder_fallbacks,
-                )
-                for name, counts in self._statistics.counts().items()
-                if name in statuses
-            },
-        )
+        return self._node_report.health()
 
     def _sink_trouble(self, name: str, words: str | None) -> None:
         part = f"sink {name}"
@@ -284,18 +230,15 @@ class Application:
             if self._publisher_error is not None:
                 street.fail("publisher", self._publisher_error)
             self._watch.running()
-            self._progress = ProgressWatch(self._parts(street), self._hangs)
-            self._progress.start()
+            self._guard.start(parts_to_watch(self._fleet.group, street, self._publisher), street.fail)
             self._report.start()
             self._begin_to_reload(detectors, street)
-            waiting = partial(self._reload_when_asked, stop, hangup, on_reload)
-            threading.Thread(target=waiting, name="reload", daemon=True).start()
+            self._reloads.listen(stop, hangup, on_reload)
             street.run(stop, stop_timeout_s=STREET_STOP_S)
         finally:
-            if self._progress is not None:
-                self._progress.stop()
+            self._guard.stop()
             # One that hangs would be waited for; a model that is still being opened may come yet.
-            for detector in [] if self._hung else list(detectors.values()):
+            for detector in [] if self._guard.hung else list(detectors.values()):
                 detector.backend.close()
 
     def _begin_to_reload(self, detectors: Mapping[str | None, Detector], street: Street) -> None:
@@ -310,55 +253,8 @@ class Application:
         )
         self._reloader.begin(running)
 
-    def _reload_when_asked(
-        self, stop: threading.Event, hangup: threading.Event, on_reload: Callable[[ReloadResult], None]
-    ) -> None:
-        while self._reloader.open and not stop.is_set():
-            if hangup.wait(RELOAD_POLL_S):
-                hangup.clear()
-                on_reload(self.reload())
-
-    def _parts(self, street: Street) -> list[Part]:
-        """Return what must get on; a camera, or a broker, that is away is not among it."""
-        return [
-            Part("capture", SUPERVISOR, lambda: DEADLINE_S, self._fleet.group.sign),
-            *street.parts(),
-            Part("publisher", BROKER_THREAD, lambda: DEADLINE_S, self._publisher.sign),
-        ]
-
-    def _gets_on(self) -> bool:
-        return self._progress is not None and self._progress.well()
-
-    def _hangs(self, part: Part, idle_s: float) -> None:
-        """End the process: in order if that can be, and surely after a while."""
-        self._hung = True
-        error = StageHungError(part.name, idle_s)
-        notify(f"STATUS={error.message}")
-        last_resort = threading.Timer(LAST_RESORT_S, _end_at_once)
-        last_resort.daemon = True
-        last_resort.start()
-        if self._street is not None:
-            self._street.fail(part.name, error)
-
     def _open_models(self, detectors: dict[str | None, Detector], stop: threading.Event) -> bool:
-        """Open the models that have cameras, one after the other, into `detectors`; True once all are."""
-        for name in self._fleet.lanes:
-            config = config_of_model(self._config, name)
-            shown = name or Path(config.model.path).stem
-            progress = BuildWatch(shown, self._watch.starting)
-            notify(f"STATUS=opening the model {shown}")
-            try:
-                detector = open_detector(config, configured_name=name, emit=progress, cancelled=stop.is_set)
-            except EdgeAppError as error:
-                if name is not None:
-                    error.message = f"models.{name}: {error.message}"
-                raise
-            if stop.is_set():
-                detector.backend.close()
-                return False
-            detectors[name] = detector
-            self._fleet.memory[name].model = detector.memory
-        return True
+        return open_models(self._config, self._fleet, detectors, self._watch.starting, stop)
 
     def _model(self, name: str | None, detector: Detector) -> Model:
         inference = config_of_model(self._config, name).inference
@@ -366,33 +262,7 @@ class Application:
         return Model(self._fleet.lanes[name], detector.backend, detector.detect, wait_s, name or "")
 
     def _info(self, detectors: Mapping[str | None, Detector]) -> NodeInfo:
-        models = {
-            name: replace(detector.backend.model, configured_name=name)
-            for name, detector in detectors.items()
-        }
-        return NodeInfo(
-            version=__version__,
-            python=platform.python_version(),
-            platform=platform.platform(),
-            started_at_ns=self._started_at_ns,
-            models={name: models[model] for name, model in self._fleet.models.items()},
-            history={
-                name: tuple((first, models[model]) for first, model in changes)
-                for name, changes in self._fleet.history.items()
-            },
-            decoders=self._fleet.decoders,
-        )
-
-    def _service_state(self) -> ServiceState:
-        counts = self._statistics.counts().values()
-        outbox = self._publisher.outbox
-        return ServiceState(
-            processed=sum(camera.processed for camera in counts),
-            fps=sum(camera.fps for camera in counts),
-            cameras={name: status.state for name, status in self._watch.statuses().items()},
-            outbox_messages=None if outbox is None else outbox.messages,
-            outbox_oldest_s=None if outbox is None else outbox.oldest_s,
-        )
+        return self._node_report.info(detectors)
 
     def _secret(self, section: PasswordReference, where: str) -> str | None:
         password = resolve_password(section, where)
@@ -404,9 +274,3 @@ class Application:
         self._publisher_error = error
         if self._street is not None:
             self._street.fail("publisher", error)
-
-
-def _end_at_once() -> None:
-    logger.critical("what hangs keeps the process from its end, which comes now")
-    notify(WATCHDOG_TRIGGER)
-    os._exit(EXIT_FAILURE)

@@ -1,13 +1,4 @@
-"""All cameras of the process: a reader thread for each, and one supervisor that reconnects them for ever.
-
-    connecting ──▶ streaming ──▶ stalled ──▶ streaming | lost
-        │              ├───────▶ lost ─────▶ streaming
-        │              └───────▶ frozen ───▶ streaming | stalled | lost
-        └──▶ lost              (ended: a finite source is through; disabled ──▶ connecting, by command)
-
-A lost camera stays lost, with the newest reason, until its next picture; so does a stalled one until it
-can no longer be opened. Each attempt in between shows in the log at debug level.
-"""
+"""All cameras of the process: a reader thread for each, and one supervisor that reconnects them for ever."""
 
 from __future__ import annotations
 
@@ -15,31 +6,20 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
-from edge_app.capture.attempt import Attempt, Camera, End
-from edge_app.capture.backoff import Backoff
+from edge_app.capture.attempt import Camera
+from edge_app.capture.camera_watch import TICK_S, CameraWatch
 from edge_app.capture.frozen import SurfaceLooker
 from edge_app.errors import EndOfStream
 from edge_app.interfaces import CameraObserver, FrameSink
-from edge_app.messages import CameraState, CameraStatus
+from edge_app.messages import CameraStatus
 from edge_app.ops.progress import Sign
 
 logger = logging.getLogger(__name__)
 
-STEADY_S = 10.0
-"""A connection that lasted this long was a good one: the next wait is the shortest again."""
-
-LINGER_S = 1.0
-"""How long a given-up reader may take to end by itself before it counts as abandoned and is replaced."""
-
-MAX_ABANDONED_PER_CAMERA = 3
 MAX_ABANDONED = 16
 """Threads that hang inside a driver cannot be ended; a bound keeps a bad camera from filling the memory."""
-
-_TICK_S = 1.0
-
 
 SUPERVISOR = "capture-supervisor"
 
@@ -71,7 +51,7 @@ class CameraGroup:
         self._lock = threading.Lock()
         """Held while a camera is stepped, comes or goes: one that has gone shows no state any more."""
         self._watches = {camera.camera_id: self._watch(camera) for camera in cameras}
-        self._gone: list[_Watch] = []
+        self._gone: list[CameraWatch] = []
         """Whose readers may still hang."""
         self._next_ids: dict[str, int] = {}
         """Of cameras that have gone: one that comes back goes on counting."""
@@ -153,8 +133,8 @@ class CameraGroup:
             self._watches = {**self._watches, camera.camera_id: watch}
         self._wake.set()
 
-    def _watch(self, camera: Camera) -> _Watch:
-        return _Watch(
+    def _watch(self, camera: Camera) -> CameraWatch:
+        return CameraWatch(
             camera,
             self._sink,
             self._observer,
@@ -173,10 +153,10 @@ class CameraGroup:
             self._wake.clear()
             now_s = time.monotonic()
             due_s = [self._step(watch, now_s) for watch in self._watches.values()]
-            next_s = min(due_s, default=now_s + _TICK_S)
-            self._wake.wait(max(0.0, min(next_s, now_s + _TICK_S) - time.monotonic()))
+            next_s = min(due_s, default=now_s + TICK_S)
+            self._wake.wait(max(0.0, min(next_s, now_s + TICK_S) - time.monotonic()))
 
-    def _step(self, watch: _Watch, now_s: float) -> float:
+    def _step(self, watch: CameraWatch, now_s: float) -> float:
         with self._lock:
             gone = self._watches.get(watch.camera_id) is not watch
             return float("inf") if gone else watch.step(now_s)
@@ -185,213 +165,3 @@ class CameraGroup:
         """Whether one more reader may be started although others hang."""
         watches = [*self._watches.values(), *self._gone]
         return sum(watch.abandoned for watch in watches) < self._max_abandoned
-
-
-class _Watch:
-    """What the supervisor knows of one camera. Only the supervisor's thread calls `step`."""
-
-    def __init__(
-        self,
-        camera: Camera,
-        sink: FrameSink,
-        observer: CameraObserver,
-        *,
-        changed: Callable[[], None],
-        may_abandon: Callable[[], bool],
-        looker: SurfaceLooker,
-    ) -> None:
-        self._camera = camera
-        self._sink = sink
-        self._observer = observer
-        self._changed = changed
-        self._may_abandon = may_abandon
-        self._looker = looker
-        self._backoff = Backoff(camera.reconnect_min_s, camera.reconnect_max_s)
-        self.camera_id = camera.camera_id
-        self.frame_ids = itertools.count()
-        """Shared by all its attempts."""
-        self._attempt: Attempt | None = None
-        self._lingering: list[Attempt] = []
-        self._predecessors: list[Attempt] = []
-        """Of the camera before it was altered; given a moment to end before they count as hanging."""
-        self.through = False
-        self.enabled = True
-        """Set by any thread; the supervisor does what it says."""
-        self._connections = 0
-        self._streaming_since_s: float | None = None
-        self._retry_at_s = 0.0
-        self._replace_at_s = 0.0
-        self.status = CameraStatus(camera.camera_id, CameraState.CONNECTING)
-        self._shown: CameraStatus | None = None
-
-    @property
-    def abandoned(self) -> int:
-        """How many of its readers were given up and still hang."""
-        late = self._predecessors if time.monotonic() >= self._replace_at_s else []
-        return sum(attempt.is_alive() for attempt in (*self._lingering, *late))
-
-    @property
-    def lives(self) -> bool:
-        """Whether any of its readers runs, or hangs."""
-        return any(attempt.is_alive() for attempt in self._attempts())
-
-    def follow(self, other: _Watch) -> None:
-        """Take the place of the watch of the same camera before it was altered, which was given up."""
-        self.enabled = other.enabled
-        self._connections += other._connections
-        self._predecessors += [attempt for attempt in other._attempts() if attempt.is_alive()]
-        self._replace_at_s = other._replace_at_s
-
-    def step(self, now_s: float) -> float:
-        """Do what is due, and return when something will be due next (monotonic seconds)."""
-        try:
-            if self.through:
-                return float("inf")
-            if not self.enabled:
-                return self._rest(now_s)
-            if self._attempt is None:
-                return self._connect(now_s)
-            return self._look_after(self._attempt, now_s)
-        except Exception:
-            # The supervisor outlives everything: nobody else reconnects the other cameras.
-            logger.exception("camera %s: its supervision failed and goes on", self._camera.camera_id)
-            return now_s + _TICK_S
-
-    def give_up(self) -> None:
-        """Let no more frames through."""
-        for attempt in self._attempts():
-            attempt.revoke()
-        self._predecessors, self._lingering, self._attempt = self._attempts(), [], None
-        self._replace_at_s = time.monotonic() + LINGER_S
-
-    def join(self, deadline_s: float) -> bool:
-        """Wait for the readers until `deadline_s`; False if one of them hangs."""
-        for attempt in self._attempts():
-            attempt.join(max(0.0, deadline_s - time.monotonic()))
-        return not any(attempt.is_alive() for attempt in self._attempts())
-
-    def _attempts(self) -> list[Attempt]:
-        current = [] if self._attempt is None else [self._attempt]
-        return [*self._predecessors, *self._lingering, *current]
-
-    def _connect(self, now_s: float) -> float:
-        """Start the next attempt when its time has come and nothing stands against it."""
-        if now_s < self._retry_at_s:
-            return self._retry_at_s
-        alive = [attempt for attempt in self._attempts() if attempt.is_alive()]
-        if alive and now_s < self._replace_at_s:
-            # It may be about to close its device, which cannot be opened twice.
-            return self._replace_at_s
-        self._lingering, self._predecessors = alive, []
-        if len(self._lingering) >= MAX_ABANDONED_PER_CAMERA or not self._may_abandon():
-            whose = (
-                f"{len(self._lingering)} of its readers" if self._lingering else "readers of other cameras"
-            )
-            self._show(CameraState.LOST, f"{whose} hang; it is tried again when one of them has ended")
-            return now_s + _TICK_S
-        if self._lingering:
-            logger.warning(
-                "camera %s: a reader hangs and is replaced; %d of its threads are abandoned",
-                self._camera.camera_id,
-                len(self._lingering),
-                extra={"event": "camera_reader_replaced"},
-            )
-        if self._shown is None or self._shown.state is CameraState.DISABLED:
-            self._show(CameraState.CONNECTING, None)
-        attempt = Attempt(self._camera, self._sink, self.frame_ids, self._changed, self._looker)
-        attempt.start()
-        self._attempt = attempt
-        return attempt.overdue_at_s
-
-    def _rest(self, now_s: float) -> float:
-        """Let go of the camera, once, and do nothing until it is enabled."""
-        if self._attempt is not None:
-            self._attempt.revoke()
-            self._lingering.append(self._attempt)
-            self._attempt = None
-            self._replace_at_s = now_s + LINGER_S
-        self._streaming_since_s = None
-        self._retry_at_s = 0.0
-        self._backoff.reset()
-        self._show(CameraState.DISABLED, "a command disabled it")
-        return float("inf")
-
-    def _look_after(self, attempt: Attempt, now_s: float) -> float:
-        if attempt.size is not None:
-            self._show_streaming(attempt, now_s)
-        if attempt.end is End.LOST:
-            self._lose(attempt, CameraState.LOST, attempt.reason or "", now_s)
-        elif attempt.end is not None:
-            self._finish(attempt.end)
-        elif now_s >= attempt.overdue_at_s:
-            attempt.revoke()
-            if attempt.opened:
-                self._lose(attempt, CameraState.STALLED, f"no picture for {self._camera.stall_s:g} s", now_s)
-            else:
-                self._lose(
-                    attempt, CameraState.LOST, f"no answer within {self._camera.open_timeout_s:g} s", now_s
-                )
-        else:
-            return attempt.overdue_at_s
-        return self._retry_at_s
-
-    def _show_streaming(self, attempt: Attempt, now_s: float) -> None:
-        if self._streaming_since_s is None:
-            self._streaming_since_s = now_s
-            self._connections += 1
-        elif not self._camera.live:
-            # The pictures of a folder may all differ in size; that is no news.
-            return
-        width, height = attempt.size or (None, None)
-        self.status = replace(
-            self.status,
-            decoder=attempt.decoder,
-            width=width,
-            height=height,
-            reconnects=self._connections - 1,
-            decoder_fallbacks=self._camera.fallbacks(),
-        )
-        if attempt.frozen:
-            words = f"the same picture for {self._camera.frozen_s:g} s; its frames go on to be looked at"
-            self._show(CameraState.FROZEN, words)
-        else:
-            self._show(CameraState.STREAMING, None)
-
-    def _lose(self, attempt: Attempt, state: CameraState, reason: str, now_s: float) -> None:
-        if self._streaming_since_s is not None and now_s - self._streaming_since_s >= STEADY_S:
-            self._backoff.reset()
-        self._streaming_since_s = None
-        self._attempt = None
-        self._lingering.append(attempt)
-        wait_s = self._backoff.next_s()
-        self._retry_at_s = now_s + wait_s
-        self._replace_at_s = now_s + LINGER_S
-        self._show(state, reason)
-        logger.debug("camera %s: tried again in %.1f s", self._camera.camera_id, wait_s)
-
-    def _finish(self, end: End) -> None:
-        self.through = True
-        if end is End.FINISHED:
-            self._show(CameraState.ENDED, None)
-            self._sink.finish(self._camera.camera_id)
-
-    def _show(self, state: CameraState, reason: str | None) -> None:
-        """Log and report a status that differs from the last one."""
-        self.status = status = replace(self.status, state=state, reason=reason)
-        if status == self._shown:
-            return
-        self._shown = status
-        size = "" if status.width is None else f" {status.width}x{status.height}"
-        calm = state not in (CameraState.STALLED, CameraState.LOST, CameraState.FROZEN)
-        logger.log(
-            logging.INFO if calm else logging.WARNING,
-            "camera %s: %s%s",
-            status.camera_id,
-            state.value,
-            f": {reason}" if reason else (size if state is CameraState.STREAMING else ""),
-            extra={"event": f"camera_{state.value}"},
-        )
-        try:
-            self._observer.camera_changed(status)
-        except Exception:
-            logger.exception("camera %s: its status could not be passed on", status.camera_id)

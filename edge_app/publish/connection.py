@@ -10,7 +10,8 @@ from collections.abc import Callable
 from edge_app.errors import StageFailedError
 from edge_app.ops.progress import Sign
 from edge_app.publish.broker import Backoff, BrokerOptions, tls_context
-from edge_app.publish.mqtt import MqttSession, Waker
+from edge_app.publish.mqtt.session import MqttSession
+from edge_app.publish.mqtt.waker import Waker
 from edge_app.publish.refusal import Cause, EndKind, RepeatFilter, SessionEnd, of_section
 from edge_app.publish.traffic import Traffic
 from edge_app.publish.troubles import BrokerTroubles

@@ -12,9 +12,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from edge_app.capture import cameras as cameras_module
+from edge_app.capture import camera_watch
 from edge_app.capture.attempt import Camera
-from edge_app.capture.cameras import MAX_ABANDONED_PER_CAMERA, CameraGroup
+from edge_app.capture.camera_watch import MAX_ABANDONED_PER_CAMERA
+from edge_app.capture.cameras import CameraGroup
 from edge_app.errors import CaptureError, EndOfStream
 from edge_app.interfaces import Picture
 from edge_app.messages import CameraState
@@ -111,7 +112,7 @@ def camera(camera_id: str, *sources: ActingSource, **settings: object) -> Camera
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cameras_module, "LINGER_S", 0.1)
+    monkeypatch.setattr(camera_watch, "LINGER_S", 0.1)
     monkeypatch.setattr("edge_app.capture.attempt.OPEN_GRACE_S", 0.1)
 
 

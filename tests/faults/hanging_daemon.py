@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edge_app.app import daemon, fleet
+from edge_app.app import daemon, fleet, hang_guard, open_models
 from edge_app.app.detector import Detector, open_detector
 from edge_app.capture.attempt import Camera
 from edge_app.capture.factory import create_camera
@@ -102,14 +102,14 @@ def let_hang(hang: Hang) -> None:
         hang.here("publisher")
         return next_message(self, confirmable=confirmable)
 
-    vars(daemon)["open_detector"] = opened
+    vars(open_models)["open_detector"] = opened
     vars(fleet)["create_camera"] = created
     MqttPublisher.next_message = message  # type: ignore[method-assign]
 
 
 def main(config: str, part: str, trigger: str, deadline_s: str) -> None:
     let_hang(Hang(part, Path(trigger)))
-    vars(daemon)["DEADLINE_S"] = vars(street)["DEADLINE_S"] = float(deadline_s)
+    vars(hang_guard)["DEADLINE_S"] = vars(street)["DEADLINE_S"] = float(deadline_s)
     status = 0
     try:
         daemon.run_daemon(Path(config))

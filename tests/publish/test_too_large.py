@@ -13,7 +13,7 @@ import pytest
 from edge_app.messages import CameraState, CameraStatus, DropReason, NodeState
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
 from edge_app.publish.connection import BrokerConnection
-from edge_app.publish.mqtt import packet_bytes
+from edge_app.publish.mqtt.properties import packet_bytes
 from edge_app.publish.traffic import Message, Received, Traffic
 from tests.brokers import Mosquitto, needs_mosquitto, until
 from tests.publish.parts import BASE, Neighbours, Parts, Recorder, detections

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from edge_app import cli
 from edge_app.app.daemon import Application
 from edge_app.capture.credentials import Credentials
-from edge_app.publish.mqtt import MqttSession
+from edge_app.publish.mqtt.session import MqttSession
 
 
 def of_a_camera(credentials: Any, location: str) -> NoReturn:

@@ -1,10 +1,4 @@
-"""One connection to a broker, from CONNECT to its end. The only file that knows paho-mqtt.
-
-The library is used without its own thread, queue and reconnecting: its thread dies of an exception in a
-callback, its queue grows without bound, and what it does on reconnecting cannot be steered. One client lives
-for one connection, driven by the caller's thread through the interface for foreign event loops; a message is
-handed over only while the socket takes it, so nothing piles up inside.
-"""
+"""The life of one connection, from CONNECT to its end."""
 
 from __future__ import annotations
 
@@ -15,32 +9,27 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_app.errors import StageFailedError
-from edge_app.publish.broker import BrokerOptions, TidySSLSocket, tls_context
+from edge_app.publish.broker import BrokerOptions, TidySSLSocket
 from edge_app.publish.echo import EchoCheck
+from edge_app.publish.mqtt.client import CONNECT_TIMEOUT_S, MOST_UNCONFIRMED, make_client, session_wanted
+from edge_app.publish.mqtt.properties import packed_properties, packet_bytes, received_now
+from edge_app.publish.mqtt.waker import Waker
 from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, lost, refused, unreachable
-from edge_app.publish.traffic import Answer, Message, Received, Traffic
+from edge_app.publish.traffic import Message, Traffic
 from edge_app.publish.troubles import BrokerTroubles
-from edge_app.publish.websocket import WebSocket
 
-CONNECT_TIMEOUT_S = 5.0
 CONNACK_TIMEOUT_S = 5.0
 FAREWELL_S = 0.5
 """Longest wait for the DISCONNECT to be written."""
 TICK_S = 0.25
 """The traffic is asked for messages at least so often, also when nobody wakes us."""
-MOST_UNCONFIRMED = 65535
-"""MQTT 5, section 3.2.2.3.3: what holds where the broker names no Receive Maximum."""
 PATIENCE = 1.5
 """Keepalives of silence that end a connection: after one the library asks for a sign of life."""
 LEAST_PATIENCE_MS = 7500
@@ -48,50 +37,7 @@ LEAST_PATIENCE_MS = 7500
 BURST = 64
 """Most messages written before the socket is read again."""
 
-logger = logging.getLogger(__name__)
-
-
-class Waker:
-    """Ends another thread's wait in `poll`. Thread-safe; waking twice costs nothing."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-        self._ringing = False
-
-    def fileno(self) -> int:
-        """Readable while awake."""
-        return self._reader.fileno()
-
-    def wake(self) -> None:
-        """End the wait, or the next one."""
-        if not self._ringing:
-            self._ringing = True
-            with contextlib.suppress(OSError):  # full: it is awake already; closed: nobody waits
-                self._writer.send(b"!")
-
-    def clear(self) -> None:
-        """Allow the next wait; call it before looking for what one was woken for."""
-        with contextlib.suppress(BlockingIOError):
-            self._reader.recv(64)
-        self._ringing = False  # last: whoever rings in between left its message before, and it will be seen
-
-    def close(self) -> None:
-        """Free the sockets."""
-        self._reader.close()
-        self._writer.close()
-
-
-class _Client(paho.Client):
-    """The library's client, over a WebSocket of ours where there is to be one."""
-
-    websocket: tuple[str, str] | None = None
-    """Host and path to ask for; None: plain TCP."""
-
-    def _create_socket(self) -> Any:
-        sock: Any = super()._create_socket()
-        return sock if self.websocket is None else WebSocket(sock, *self.websocket, CONNECT_TIMEOUT_S)
+logger = logging.getLogger(__package__)  # the log has one name for all that is here
 
 
 class MqttSession:
@@ -142,9 +88,8 @@ class MqttSession:
         """
         address = self._options.address
         try:
-            self._client.connect(
-                address.host, address.port, self._options.keepalive_s, **self._session_wanted()
-            )
+            wanted = session_wanted(self._options, self._version)
+            self._client.connect(address.host, address.port, self._options.keepalive_s, **wanted)
             self._serve(on_connected)
         except (OSError, UnicodeError) as error:
             self._end = self._end or unreachable(error, address, CONNECT_TIMEOUT_S)
@@ -157,25 +102,7 @@ class MqttSession:
         return self._end or SessionEnd(EndKind.CLOSED_EARLY, f"{address} hung up without an answer")
 
     def _make_client(self) -> paho.Client:
-        options, five = self._options, self._version == "5"
-        client = _Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=options.client_id,
-            clean_session=None if five else not options.session_expiry_s,
-            protocol=paho.MQTTv5 if five else paho.MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(
-            MOST_UNCONFIRMED
-        )  # we count; what it held back would be its own queue
-        if options.username is not None or options.password is not None:
-            client.username_pw_set(options.username or "", options.password)
-        if options.address.path is not None:
-            client.websocket = options.address.http_host, options.address.path
-        if options.address.encrypted:
-            client.tls_set_context(tls_context(options.tls))
-            client.tls_insecure_set(options.tls.insecure)
+        client = make_client(self._options, self._version)
         with _fault_of_the_traffic():
             will = self._traffic.will()
         if will is not None:
@@ -186,14 +113,6 @@ class MqttSession:
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
         return client
-
-    def _session_wanted(self) -> dict[str, Any]:
-        """Return how MQTT 5 is told to keep our session; 3.1.1 keeps it for as long as it likes."""
-        if self._version != "5" or not self._options.session_expiry_s:
-            return {}
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = self._options.session_expiry_s
-        return {"clean_start": False, "properties": properties}
 
     def _serve(self, on_connected: Callable[[], None]) -> None:
         client, deadline_s, announced = self._client, time.monotonic() + CONNACK_TIMEOUT_S, False
@@ -257,9 +176,7 @@ class MqttSession:
         return True
 
     def _publish(self, message: Message) -> None:
-        properties = _packed(message.expiry_s, message.content_type) if self._version == "5" else None
-        if properties is not None and isinstance(message, Answer) and message.correlation is not None:
-            properties = _PackedProperties(message.expiry_s, message.content_type, message.correlation)
+        properties = packed_properties(message) if self._version == "5" else None
         if properties is not None and self._most_bytes is not None:
             size_bytes = packet_bytes(message, len(properties.pack()))
             if size_bytes > self._most_bytes:
@@ -370,28 +287,10 @@ class MqttSession:
         try:
             if self._echo.takes(message.topic):
                 return
-            asked = vars(message.properties) if message.properties is not None else {}
-            self._traffic.received(
-                Received(
-                    message.topic,
-                    bytes(message.payload),
-                    message.retain,
-                    time.time_ns(),
-                    asked.get("ResponseTopic"),
-                    asked.get("CorrelationData"),
-                )
-            )
+            self._traffic.received(received_now(message))
         except Exception as error:  # raised from here, it would end the connection
             if self._repeats.allows(f"received {type(error).__name__}"):
                 logger.exception("a received message was not handled")
-
-
-def packet_bytes(message: Message, properties_bytes: int) -> int:
-    """Return the size of a PUBLISH packet of MQTT 5 (OASIS, sections 2.1 and 3.3)."""
-    identifier_bytes = 2 if message.qos else 0
-    remaining = 2 + len(message.topic.encode()) + identifier_bytes + properties_bytes + len(message.payload)
-    length_bytes = max(1, -(-remaining.bit_length() // 7))
-    return 1 + length_bytes + remaining
 
 
 @contextlib.contextmanager
@@ -401,24 +300,3 @@ def _fault_of_the_traffic() -> Iterator[None]:
         yield
     except Exception as error:
         raise StageFailedError("publish", error) from error
-
-
-class _PackedProperties(Properties):
-    """What MQTT 5 says of a message beside its payload; packed once, not for each message."""
-
-    def __init__(self, expiry_s: int | None, content_type: str, correlation: bytes | None = None) -> None:
-        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        self.PayloadFormatIndicator = 1
-        self.ContentType = content_type
-        if expiry_s is not None:
-            self.MessageExpiryInterval = expiry_s
-        if correlation is not None:
-            self.CorrelationData = correlation
-        object.__setattr__(self, "packed", super().pack())  # type: ignore[no-untyped-call]
-
-    def pack(self) -> bytes:
-        packed: bytes = vars(self)["packed"]
-        return packed
-
-
-_packed = lru_cache(maxsize=16)(_PackedProperties)

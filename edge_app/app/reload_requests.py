@@ -1,0 +1,68 @@
+"""A reload, whoever asks for it: done, and told to the log, the node's status and the service manager."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from edge_app.app.reload import Reloader, ReloadResult
+from edge_app.errors import EXIT_CONFIG
+from edge_app.ops.node import NodeWatch
+from edge_app.ops.service_report import ServiceReport
+
+logger = logging.getLogger("edge_app.app.daemon")  # the log calls it the daemon, wherever its parts stand
+
+RELOAD_POLL_S = 0.25
+
+
+class ReloadRequests:
+    """Reloads by command, and by SIGHUP once that is listened to.
+
+    Args:
+        reloader: Does it.
+        report: Tells the service manager.
+        watch: Gets what is wrong with the file.
+        redact: Takes the secrets out of what is told.
+    """
+
+    def __init__(
+        self, reloader: Reloader, report: ServiceReport, watch: NodeWatch, redact: Callable[[str], str]
+    ) -> None:
+        self._reloader, self._report, self._watch, self._redact = reloader, report, watch, redact
+
+    def reload(self) -> ReloadResult:
+        """Read the configuration file again and take over what can be. Any thread; never raises.
+
+        What is left until a restart is named in the result. A file that is not valid changes nothing: the
+        log, the node's status and the result say so.
+        """
+        if not self._reloader.open:
+            return self._reloader.reload()
+        self._report.reloading()
+        result = self._reloader.reload()
+        result = replace(result, problem=result.problem and self._redact(result.problem))
+        wrong = result.problem if result.exit_status == EXIT_CONFIG else None
+        first_line = wrong and f"the configuration was not reloaded: {wrong.partition(chr(10))[0]}"
+        self._watch.trouble("configuration", first_line)
+        severity = logging.WARNING if result.exit_status else logging.INFO
+        logger.log(severity, "reloaded: %s", result, extra={"event": "reloaded"})
+        self._report.reloaded(str(result))
+        return result
+
+    def listen(
+        self, stop: threading.Event, hangup: threading.Event, on_reload: Callable[[ReloadResult], None]
+    ) -> None:
+        """Reload whenever `hangup` is set, from a thread of its own, until `stop` is; returns at once."""
+        waiting = partial(self._reload_when_asked, stop, hangup, on_reload)
+        threading.Thread(target=waiting, name="reload", daemon=True).start()
+
+    def _reload_when_asked(
+        self, stop: threading.Event, hangup: threading.Event, on_reload: Callable[[ReloadResult], None]
+    ) -> None:
+        while self._reloader.open and not stop.is_set():
+            if hangup.wait(RELOAD_POLL_S):
+                hangup.clear()
+                on_reload(self.reload())
