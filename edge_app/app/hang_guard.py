@@ -74,10 +74,10 @@ class HangGuard:
         """End the process: in order if that can be, and surely after a while."""
         self.hung = True
         error = StageHungError(part.name, idle_s)
-        notify(f"STATUS={error.message}")
         last_resort = threading.Timer(LAST_RESORT_S, _end_at_once)
         last_resort.daemon = True
         last_resort.start()
+        notify(f"STATUS={error.message}")
         self._fail(part.name, error)
 
 

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 READ_TIMEOUT_S = 0.25
 """How soon a reader notices that it is no longer wanted, where its source can wait for a limited time."""
 
+HANGS_AFTER_S = 5.0
+"""A reader that was given up may take so long to close its connection; then it counts as one that hangs."""
+
 OPEN_GRACE_S = 2.5
 """A source that gives up opening in time by itself may still need this long to say why."""
 
@@ -112,6 +115,7 @@ class Attempt:
         self._frozen = FrozenWatch(camera.frozen_s or 0.0, changed) if watched else None
         self._lock = threading.Lock()
         self._revoked = False
+        self._given_up_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"capture-{camera.camera_id}", daemon=True)
         self.opened = False
         self.waiting_since_s: float | None = time.monotonic()
@@ -128,10 +132,24 @@ class Attempt:
         """Give it up: no frame of it goes to the sink after this."""
         with self._lock:
             self._revoked = True
+        self._given_up_at_s = self._given_up_at_s or time.monotonic()
+
+    def forgive(self, seconds: float) -> None:
+        """Let time pass that does not count, because the whole process stood still."""
+        since_s = self.waiting_since_s
+        if since_s is not None:
+            self.waiting_since_s = since_s + seconds
 
     def is_alive(self) -> bool:
         """Whether its thread still runs, or hangs."""
         return self._thread.is_alive()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it was given up and has not ended in a time that suffices for closing a connection."""
+        given_up_at_s = self._given_up_at_s
+        since_s = 0.0 if given_up_at_s is None else time.monotonic() - given_up_at_s
+        return since_s >= HANGS_AFTER_S and self.is_alive()
 
     def join(self, timeout_s: float) -> None:
         """Wait until its thread has ended, `timeout_s` seconds at most."""

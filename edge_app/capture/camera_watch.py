@@ -78,8 +78,12 @@ class CameraWatch:
     @property
     def abandoned(self) -> int:
         """How many of its readers were given up and still hang."""
-        late = self._predecessors if time.monotonic() >= self._replace_at_s else []
-        return sum(attempt.is_alive() for attempt in (*self._lingering, *late))
+        return sum(attempt.hangs for attempt in self._attempts())
+
+    def forgive(self, seconds: float) -> None:
+        """Let time pass that does not count against its reader."""
+        if self._attempt is not None:
+            self._attempt.forgive(seconds)
 
     @property
     def lives(self) -> bool:
@@ -134,11 +138,10 @@ class CameraWatch:
             # It may be about to close its device, which cannot be opened twice.
             return self._replace_at_s
         self._lingering, self._predecessors = alive, []
-        if len(self._lingering) >= MAX_ABANDONED_PER_CAMERA or not self._may_abandon():
-            whose = (
-                f"{len(self._lingering)} of its readers" if self._lingering else "readers of other cameras"
-            )
-            self._show(CameraState.LOST, f"{whose} hang; it is tried again when one of them has ended")
+        its_own = len(self._lingering) >= MAX_ABANDONED_PER_CAMERA
+        if its_own or not self._may_abandon():
+            whose = f"{len(self._lingering)} of its readers" if its_own else "too many readers of all cameras"
+            self._show(CameraState.LOST, f"{whose} have not ended; it is tried again when one of them has")
             return now_s + TICK_S
         if self._lingering:
             logger.warning(
@@ -213,6 +216,7 @@ class CameraWatch:
             self._backoff.reset()
         self._streaming_since_s = None
         self._attempt = None
+        attempt.revoke()
         self._lingering.append(attempt)
         wait_s = self._backoff.next_s()
         self._retry_at_s = now_s + wait_s

@@ -158,6 +158,8 @@ class SurfaceLooker:
                 saw(fingerprint(rows))
             except BackendError as error:  # whoever needs the GPU will notice, and say so
                 logger.debug("a picture could not be looked at: %s", error)
+            except Exception:  # the thread serves all cameras, and its end would leave a picture unreturned
+                logger.exception("a picture could not be looked at")
             finally:
                 if picture.lease is not None:
                     picture.lease.release()

@@ -6,6 +6,9 @@ import logging
 import os
 import socket
 
+PATIENCE_S = 0.1
+"""How long the service manager may take to make room in its socket."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,6 +24,8 @@ def notify(*assignments: str) -> bool:
     path = "\0" + address[1:] if address.startswith("@") else address
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            # A manager that does not read, as one that hangs, holds up nothing here, least of all our end.
+            sender.settimeout(PATIENCE_S)
             sender.connect(path)
             sender.sendall("\n".join(assignments).encode())
     except OSError as error:

@@ -30,7 +30,10 @@ DEADLINE_S = 9.0
 """A stage that has work and does none of it for so long hangs."""
 
 USUAL_BATCHES = 20
-"""A batch may take so many times as long as the slowest one so far, on a machine where that is more."""
+"""A batch may take so many times as long as the slowest of late, on a machine where that is more."""
+
+FORGETTING = 0.99
+"""With each batch what the slowest one took counts for so much of it: after 70 batches for half."""
 
 POLL_S = 0.25
 """How soon a waiting feeder notices that the street is being closed."""
@@ -347,7 +350,7 @@ class _Walk:
         began_s, self._awaiting = time.monotonic(), True
         with batch.pending.result(BATCH_TIMEOUT_S) as result:
             self._awaiting, self._holding = False, True
-            self._slowest_s = max(self._slowest_s or 0.0, time.monotonic() - began_s)
+            self._slowest_s = max(FORGETTING * (self._slowest_s or 0.0), time.monotonic() - began_s)
             decode_ms = result.timings.decode_ms / len(batch.frames)
             for info, candidates in zip(batch.frames, result.candidates, strict=True):
                 timings = Timings(

@@ -18,7 +18,7 @@ from edge_app.errors import BackendError
 from edge_app.interfaces import Picture
 from edge_app.messages import CameraState, PixelFormat, Surface
 from edge_app.scene import StreetScene
-from tests.capture.parts import RecordingObserver, RecordingSink
+from tests.capture.parts import RecordingObserver, RecordingSink, wait_until
 
 FROZEN_S = 60.0
 SIZE = (640, 360)
@@ -175,6 +175,26 @@ def test_a_gpu_that_fails_tells_nothing_of_its_cameras(monkeypatch: pytest.Monke
     looker.stop()
     assert lease.count() == 1
     assert not watch.frozen
+
+
+def test_whatever_goes_wrong_the_next_picture_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [MemoryError(), RuntimeError("never seen before")]
+
+    def rows(*_: object) -> Image:
+        if failures:
+            raise failures.pop()
+        return street()[::8]
+
+    monkeypatch.setattr(frozen, "download_rows", rows)
+    looker, seen, leases = SurfaceLooker(), threading.Event(), [Lease() for _ in range(3)]
+    for lease in leases:
+        picture = on_gpu(lease)
+        assert isinstance(picture.pixels, Surface)
+        surface = picture.pixels
+        wait_until(lambda p=picture, s=surface: looker.look(p, s, lambda _: seen.set()))  # type: ignore[misc]
+    assert seen.wait(5)
+    looker.stop()
+    wait_until(lambda: all(lease.count() == 1 for lease in leases))
 
 
 class Showing:

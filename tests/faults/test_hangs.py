@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import Mosquitto, needs_mosquitto, until
+from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import BASE, write_config
 from tests.processes import environment
 from tests.publish.parts import Parts
@@ -107,3 +109,27 @@ def test_a_daemon_without_any_camera_lives_on_and_says_so(
     finally:
         process.kill()
         process.wait()
+
+
+def test_time_in_which_the_process_stands_still_does_not_count(
+    mosquitto: Mosquitto, parts: Parts, start: StartDaemon
+) -> None:
+    """SIGSTOP, docker pause, a machine that was suspended: no camera is stalled by it, and no stage hangs."""
+    mosquitto.start()
+    recorder = parts.recorder(mosquitto.uri)
+    cameras = {
+        f"scene-{seed}": {"uri": f"scene://street?seed={seed}&size=160x96&fps=1", "stall_s": 2}
+        for seed in range(6)
+    }
+    daemon = start(mosquitto.uri, cameras)
+    for camera in cameras:
+        until(lambda c=camera: recorder.on(f"{BASE}/camera/{c}/detections"), f"{camera} works")  # type: ignore[misc]
+    daemon.process.send_signal(signal.SIGSTOP)
+    time.sleep(6.0)
+    daemon.process.send_signal(signal.SIGCONT)
+    seen = {camera: len(recorder.on(f"{BASE}/camera/{camera}/detections")) for camera in cameras}
+    for camera, count in seen.items():
+        topic = f"{BASE}/camera/{camera}"
+        until(lambda t=topic, n=count: len(recorder.on(f"{t}/detections")) > n + 1, f"{camera} goes on")  # type: ignore[misc]
+    assert "stalled" not in daemon.log
+    assert "hangs" not in daemon.log

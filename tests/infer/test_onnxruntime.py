@@ -1,8 +1,11 @@
 """The ONNX Runtime backend on real, small models."""
 
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,6 +233,60 @@ def test_submitting_to_a_closed_backend_is_an_error(make_model: MakeModel) -> No
     assert isinstance(frame.lease, Lease)
     assert frame.lease.released == 1
     assert backend.acquire(0) is not None
+
+
+class Occupied:
+    """Keeps a backend's worker busy until it is told to go on."""
+
+    def __init__(self, backend: OnnxRuntimeBackend) -> None:
+        self.go_on = threading.Event()
+        assert backend._worker is not None
+        backend._worker.submit(self._hold)
+
+    def _hold(self) -> tuple[list[NDArray[np.generic]], float]:
+        self.go_on.wait()
+        return [], 0.0
+
+
+def test_time_in_which_the_process_stands_still_is_not_the_batch_s(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After SIGCONT the wait's time is over at once, and the work could not go on any more than the wait."""
+    monkeypatch.setattr("edge_app.infer.onnxruntime.SLICE_S", 0.05)
+    backend, _ = make_backend(make_model())
+    backend.open()
+    occupied = Occupied(backend)
+    slot = backend.acquire(1)
+    assert slot is not None
+    pending: Any = backend.submit(slot, [make_frame(1)])
+    waits = []
+    result = pending._future.result
+
+    def stood_still(timeout: float) -> object:
+        waits.append(timeout)
+        if len(waits) < 3:
+            raise FutureTimeoutError
+        occupied.go_on.set()
+        return result()
+
+    monkeypatch.setattr(pending._future, "result", stood_still)
+    with pending.result(0.2) as done:
+        assert done.candidates
+    assert waits == [0.05] * 3
+    backend.close()
+
+
+def test_a_batch_that_is_not_done_in_time_is_an_error(make_model: MakeModel) -> None:
+    backend, _ = make_backend(make_model())
+    backend.open()
+    occupied = Occupied(backend)
+    slot = backend.acquire(1)
+    assert slot is not None
+    late = backend.submit(slot, [make_frame(1)])
+    with pytest.raises(BackendError, match=r"did not finish a batch within 0\.2 s"), late.result(0.2):
+        pass
+    occupied.go_on.set()
+    backend.close()
 
 
 def test_opening_runs_the_model_once(make_model: MakeModel) -> None:

@@ -15,7 +15,7 @@ from edge_app.interfaces import BatchResult, BatchTimings, FrameSink, Pending, S
 from edge_app.messages import Candidates, Detections, DropReason, Frame, FrameInfo, ModelInfo, Timings
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
-from edge_app.pipeline.street import Model, Street
+from edge_app.pipeline.street import BATCH_TIMEOUT_S, DEADLINE_S, Model, Street
 
 
 class MemoryBackend:
@@ -213,3 +213,21 @@ def test_stop_ends_the_street_in_the_middle_of_a_file() -> None:
     assert harness.backend.slots.qsize() == 2
     counts = harness.statistics.counts()["a"]
     assert counts.captured == counts.processed + counts.dropped[DropReason.SHUTDOWN]
+
+
+def test_one_slow_batch_is_forgotten() -> None:
+    """What a swap storm took once is not what a batch may take for the months to come."""
+    harness = Harness({"a": 400})
+    harness.street = Street(
+        cameras=harness.film,
+        live=frozenset(),
+        models=[Model(harness.lanes, harness.backend, harness.detect, batch_wait_s=0.0)],
+        sink=harness.sink,
+        statistics=harness.statistics,
+    )
+    (part,) = (part for part in harness.street.parts() if part.name == "inference")
+    harness.street._walks[0]._slowest_s = 3.0
+    assert part.deadline_s() == BATCH_TIMEOUT_S
+    harness.street.run(harness.stop)
+    assert harness.street._walks[0].finished >= 300
+    assert part.deadline_s() == DEADLINE_S

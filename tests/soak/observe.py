@@ -46,6 +46,7 @@ class FrameCounter:
         self._stretch_s, self._start_s = stretch_s, start_s
         self._lock = threading.Lock()
         self._frames: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        self._taken = 0
         self._last: dict[tuple[str, str], int] = {}
         self._missing: set[tuple[str, str, int]] = set()
         self._messages = Subscriber(uri, session="soak")
@@ -65,10 +66,14 @@ class FrameCounter:
         self._thread.join()
 
     def take(self, until_s: float) -> list[dict[str, object]]:
-        """Return, and forget, the stretches that ended before a time from the start, as a `rate` has them."""
-        ended = int(until_s // self._stretch_s)
+        """Return, and forget, the stretches that ended before a time from the start, as a `rate` has them.
+
+        A stretch in which no frame came is one of them.
+        """
+        places = range(self._taken, max(self._taken, int(until_s // self._stretch_s)))
+        self._taken = places.stop
         with self._lock:
-            taken = {place: self._frames.pop(place) for place in sorted(self._frames) if place < ended}
+            taken = {place: self._frames.pop(place, Counter()) for place in places}
         return [
             {"t_s": (place + 0.5) * self._stretch_s, "seconds": self._stretch_s, "frames": dict(frames)}
             for place, frames in taken.items()

@@ -16,14 +16,12 @@ def table(soak: Soak, warm_up_s: float) -> str:
     cpu = 100 * float(soak.cpu_s[-1] - soak.cpu_s[0]) / max(last_s - float(soak.t_s[0]), 1.0)
     kinds = Counter(str(fault["fault"]) for fault in soak.faults)
     hurt = ", ".join(f"{name} {count}" for name, count in kinds.items())
-    missing = "unknown" if soak.end is None else soak.end["missing"]
     rows = [
         (finding.name, finding.found, "passed" if finding.passed else "**failed**")
         for finding in verdict(soak, warm_up_s)
     ]
     rows += [
         ("faults", f"{len(soak.faults)}: {hurt}", ""),
-        ("durable messages that did not arrive", str(missing), ""),
         ("processor", f"{cpu:.0f} % of a core ({start['machine']}, Python {start['python']})", ""),
         *((f"not tried: {what}", why, "") for what, why in start["lacking"].items()),
     ]

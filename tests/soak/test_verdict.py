@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.soak.observe import FrameCounter
 from tests.soak.report import plot, table
 from tests.soak.series import Series, Soak, read_soak, soak_of
 from tests.soak.verdict import slope_of, t_quantile, verdict
 
 WARM_UP_S, SECONDS = 600.0, 4200.0
 T_S = np.arange(0.0, SECONDS, 5.0)
+
+LOST = "durable messages that did not arrive"
 
 Change = Callable[[Series], Series]
 
@@ -39,6 +43,7 @@ def soak(
     descriptors: Series | None = None,
     fps: Change = lambda t_s: np.full(len(t_s), 5.0),
     ended_by: str | None = "time",
+    missing: int = 0,
 ) -> Soak:
     flat = np.full(len(T_S), 20.0)
     rss = 400 + (steps(1, 0.3) if rss_mb is None else rss_mb)
@@ -63,7 +68,7 @@ def soak(
         records.append({"kind": "rate", "t_s": t_s, "seconds": 60.0, "frames": {"scene-0": round(60 * rate)}})
     records.append({"kind": "fault", "t_s": 30.0, "fault": "broker frozen", "held_s": 8.0})
     if ended_by is not None:
-        records.append({"kind": "end", "t_s": SECONDS, "ended_by": ended_by, "missing": 0})
+        records.append({"kind": "end", "t_s": SECONDS, "ended_by": ended_by, "missing": missing})
     return soak_of(records)
 
 
@@ -129,9 +134,37 @@ def test_frames_must_come_steadily(fps: Change, passes: bool) -> None:
     assert (failed(soak(fps=fps)) == []) is passes
 
 
-@pytest.mark.parametrize("ended_by", [None, "the daemon ended with 1"])
-def test_a_daemon_that_ends_does_not_pass(ended_by: str | None) -> None:
-    assert failed(soak(ended_by=ended_by)) == ["runs to the end"]
+def test_a_daemon_that_ends_does_not_pass() -> None:
+    assert failed(soak(ended_by="the daemon ended with 1")) == ["runs to the end"]
+
+
+def test_a_run_that_has_not_ended_does_not_pass() -> None:
+    assert failed(soak(ended_by=None)) == ["runs to the end", LOST]
+
+
+def test_messages_that_did_not_arrive_do_not_pass() -> None:
+    assert failed(soak(missing=1)) == [LOST]
+
+
+def test_stretches_that_were_not_counted_do_not_pass() -> None:
+    run = soak()
+    assert failed(replace(run, rates=[rate for rate in run.rates if not 2000 < rate["t_s"] < 3200])) == [
+        "fps of scene-0"
+    ]
+
+
+def test_stretches_without_a_frame_are_counted_too() -> None:
+    counter = FrameCounter("mqtt://127.0.0.1:1", 60.0, 0.0)
+    counter.start()
+    try:
+        counter._frames[1]["gate"] = 300
+        counter._frames[4]["gate"] = 7
+        taken = [(rate["t_s"], rate["frames"]) for rate in counter.take(200.0)]
+        assert taken == [(30.0, {}), (90.0, {"gate": 300}), (150.0, {})]
+        assert [rate["frames"] for rate in counter.take(300.0)] == [{}, {"gate": 7}]
+        assert counter.take(300.0) == []
+    finally:
+        counter.stop()
 
 
 def test_too_short_a_run_does_not_pass() -> None:

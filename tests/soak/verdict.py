@@ -44,7 +44,13 @@ class Finding:
 
 def verdict(soak: Soak, warm_up_s: float) -> list[Finding]:
     """Return what was found of a run; what came before `warm_up_s` does not count."""
-    return [_alive(soak), _memory(soak, warm_up_s), *_counts(soak, warm_up_s), *_rates(soak, warm_up_s)]
+    return [
+        _alive(soak),
+        _complete(soak),
+        _memory(soak, warm_up_s),
+        *_counts(soak, warm_up_s),
+        *_rates(soak, warm_up_s),
+    ]
 
 
 def slope_of(t_s: Series, values: Series) -> Slope | None:
@@ -113,6 +119,11 @@ def _alive(soak: Soak) -> Finding:
     return Finding("runs to the end", soak.end["ended_by"] == "time", str(soak.end["ended_by"]))
 
 
+def _complete(soak: Soak) -> Finding:
+    missing = None if soak.end is None else soak.end["missing"]
+    return Finding("durable messages that did not arrive", missing == 0, str(missing))
+
+
 def _memory(soak: Soak, warm_up_s: float) -> Finding:
     late = soak.t_s >= warm_up_s
     slope = slope_of(soak.t_s[late], soak.rss_bytes[late] / 1e6)
@@ -144,7 +155,7 @@ def _rates(soak: Soak, warm_up_s: float) -> Iterator[Finding]:
         times, fps = soak.fps(camera)
         fps = fps[times >= warm_up_s]
         quarter = len(fps) // 4
-        if not quarter:
+        if not quarter or len(times) < _stretches(soak):
             yield Finding(f"fps of {camera}", passed=False, found="too few stretches")
             continue
         slow = float(np.mean(fps < LEAST_SHARE_OF_FPS * nominal))
@@ -154,6 +165,13 @@ def _rates(soak: Soak, warm_up_s: float) -> Iterator[Finding]:
         )
         steady = last >= LEAST_SHARE_OF_FPS * max(first, nominal)
         yield Finding(f"fps of {camera}", steady and slow <= MOST_SLOW_STRETCHES, found)
+
+
+def _stretches(soak: Soak) -> int:
+    """Return how many stretches of time a run that has ended must have counted frames in."""
+    if soak.end is None or not soak.rates:
+        return 0
+    return int(soak.t_s[-1] // float(soak.rates[0]["seconds"])) - 1
 
 
 def _bins(t_s: Series, values: Series, width_s: float) -> tuple[Series, Series]:
