@@ -27,6 +27,7 @@ from edge_app.messages import NodeInfo
 from edge_app.ops.logging import configure_logging, tell_what_was_left_out
 from edge_app.ops.memory_watch import MemoryWatch
 from edge_app.ops.node import NodeWatch, host_node_name
+from edge_app.ops.process import keep_arenas_few
 from edge_app.ops.run_file import RunFile
 from edge_app.ops.sd_notify import notify
 from edge_app.ops.service_report import ServiceReport
@@ -56,6 +57,7 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
         ConfigError, ModelError: The configuration or its model cannot be used.
         EdgeAppError: The daemon cannot start, or a stage failed.
     """
+    keep_arenas_few()
     stop, hangup = threading.Event(), threading.Event()
     reload_on_hangup(hangup, stop)
     loaded = load_config(path)

@@ -1,8 +1,9 @@
-"""What this process costs, and how it ends."""
+"""What this process costs, how it takes memory, and how it ends."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 import threading
@@ -10,6 +11,28 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+
+MOST_ARENAS = 4
+_M_ARENA_MAX = -8
+"""Of mallopt(3); malloc.h."""
+
+
+def keep_arenas_few(most: int = MOST_ARENAS) -> bool:
+    """Have the C library serve all threads from a few arenas; call it before there are threads.
+
+    By default there are up to eight for each core, and each keeps what a decoder once needed: every reader
+    that a reconnect starts may get another one, so that memory grows for days. `MALLOC_ARENA_MAX` in the
+    environment rules where it is set.
+
+    Returns:
+        Whether that was set here; another C library than GNU's has no arenas.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ:
+        return False
+    try:
+        return bool(ctypes.CDLL(None).mallopt(_M_ARENA_MAX, most))
+    except (OSError, AttributeError):
+        return False
 
 
 def rss_bytes() -> int | None:
