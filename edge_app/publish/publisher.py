@@ -23,8 +23,9 @@ from edge_app.publish.encoders.make import edge_encoder
 from edge_app.publish.lane import DetectionsLane
 from edge_app.publish.observed import Observed
 from edge_app.publish.outbox.make import make_outbox
-from edge_app.publish.outbox.outbox import Outbox, StoredMessage
+from edge_app.publish.outbox.outbox import Outbox
 from edge_app.publish.outbox.state import OutboxState
+from edge_app.publish.outbox.window import StoredMessage
 from edge_app.publish.retained import RetainedStates
 from edge_app.publish.stamper import Stamper
 from edge_app.publish.topics import Topics

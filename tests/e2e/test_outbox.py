@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from edge_app.publish.outbox.outbox import LATE_S
+from edge_app.publish.outbox.window import LATE_S
 from tests.brokers import Mosquitto, needs_mosquitto, until
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import BASE

@@ -25,8 +25,8 @@ from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
 from edge_app.publish.outbox.file import OutboxFile, words_of
 from edge_app.publish.outbox.state import OutboxState
-from edge_app.publish.outbox.store import NewRow, OutboxStore, StoredRow, UnusableStoreError, boot_s
-from edge_app.publish.traffic import Message
+from edge_app.publish.outbox.store import NewRow, OutboxStore, UnusableStoreError, boot_s
+from edge_app.publish.outbox.window import SendWindow, StoredMessage
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +41,10 @@ RETRY_S = 5.0
 """How soon a disk that could not be written is tried again."""
 STALL_S = 1.0
 """A producer that may wait for room does so no longer."""
-REFUSED_PAUSE_S = 30.0
-"""How long a topic that the broker refuses is left alone."""
-LATE_S = 5.0
-"""What is sent so long after it was stored is marked as replayed."""
 RESERVE_BYTES = 16 << 20
 """So much room on the disk is left alone."""
 PASSING = ("full", "readonly", "locked")
 """Words of errors that need no new look at the file."""
-NOT_REPLAYED, REPLAYED = b'"replayed":false', b'"replayed":true'
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +60,6 @@ class OutboxBounds:
     max_bytes: int = 256 << 20
     max_age_s: float = 7 * 86400.0
     window: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMessage(Message):
-    """A message of the outbox on its way to the broker."""
-
-    camera: str = ""
-    position: int = 0
-    generation: int = 0
-    """Which database it came from: after a damaged one was set aside, positions begin again."""
 
 
 class Outbox:
@@ -121,33 +106,14 @@ class Outbox:
         self._writing: list[NewRow] = []
         """Taken out of `_waiting`, and not on disk yet."""
         self._stalled = False
-        self._done: list[int] = []
-        self._unfit: dict[int, str] = {}
-        """What the broker will never take, by position: the reason."""
-        self._dropping = False
-        """While the oldest go nothing is taken: what is on its way must not be among them."""
+        self._window = SendWindow(bounds.window, clock_s)
         self._store: OutboxStore | None = None
-        self._generation = 0
         self._read_error: sqlite3.Error | None = None
         self._disk_problem: str | None = None
-        self._refused: tuple[int, str] | None = None
-        """Position and words of what the broker did not take."""
         self._told: str | None = None
         self._telling = threading.Lock()
         self._stopping = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
-        # Of the connection's thread:
-        self._connected = False
-        self._ahead: deque[StoredRow] = deque()
-        self._read_position = 0
-        self._epoch = 0
-        """Changes when what was read ahead is not to be used any more."""
-        self._acknowledged: set[int] = set()
-        """Confirmed, and perhaps among the rows read ahead."""
-        self._sent: dict[int, StoredMessage] = {}
-        self._ever_sent = 0
-        """Up to this position everything was sent at least once, or may have been before a restart."""
-        self._paused_until_s = 0.0
         self.problem: str | None = None
         self.writable = True
 
@@ -206,27 +172,18 @@ class Outbox:
     def connected(self) -> None:
         """A connection has begun: everything that is not confirmed goes out again, from the oldest on."""
         with self._lock:
-            self._connected = True
-            self._rewind()
+            self._window.connected()
 
     def disconnected(self) -> None:
         """It has ended."""
         with self._lock:
-            self._connected = False
-            self._rewind()
+            self._window.disconnected()
 
     def take(self) -> StoredMessage | None:
         """Return the next message to send, or None."""
         self._read_ahead()
         with self._lock:
-            if self._store is None or not self._may_send():
-                return None
-            while self._ahead:
-                row = self._ahead.popleft()
-                self._read_position = row.position
-                if row.position not in self._acknowledged and row.position not in self._sent:
-                    return self._send(row)
-            return None
+            return None if self._store is None else self._window.take()
 
     def confirmed(self, message: StoredMessage) -> None:
         """The broker has a message: it may go."""
@@ -238,16 +195,10 @@ class Outbox:
 
     def _take_out(self, message: StoredMessage, unfit: str | None) -> None:
         with self._lock:
-            if message.generation != self._generation or self._sent.pop(message.position, None) is None:
+            refused = self._window.refused
+            if not self._window.take_out(message, unfit):
                 return
-            if unfit is None:
-                self._done.append(message.position)
-            else:
-                self._unfit[message.position] = unfit
-            self._acknowledged.add(message.position)
-            taken_at_last = self._refused is not None and self._refused[0] == message.position
-            if taken_at_last:
-                self._refused = None
+            taken_at_last = self._window.refused is not refused
             self._lock.notify_all()
         if taken_at_last:
             self._tell()
@@ -255,50 +206,26 @@ class Outbox:
     def refused(self, message: StoredMessage, reason: str) -> None:
         """The broker does not take a message: it stays, and nothing new follows for a while."""
         with self._lock:
-            if message.generation != self._generation or self._sent.pop(message.position, None) is None:
+            if not self._window.refuse(message, reason):
                 return
-            self._paused_until_s = time.monotonic() + REFUSED_PAUSE_S
-            self._refused = (message.position, f"the broker refuses topic {message.topic}: {reason}")
-            self._look_again()
         self._tell()
 
     def settled(self) -> bool:
         """Whether nothing is left that the broker could take now."""
         with self._lock:
-            if not self.writable or self._refused is not None:
+            if not self.writable or self._window.refused is not None:
                 return True
             empty = self._store is None or self._store.count == 0
-            return empty and not (self._waiting or self._writing or self._done or self._unfit)
-
-    def _may_send(self) -> bool:
-        room = len(self._sent) + len(self._done) + len(self._unfit) < self._bounds.window
-        may = self._connected and not self._dropping
-        return may and room and time.monotonic() >= self._paused_until_s
-
-    def _send(self, row: StoredRow) -> StoredMessage:
-        late = row.position <= self._ever_sent or self._clock_s() - row.stored_s > LATE_S
-        self._ever_sent = max(self._ever_sent, row.position)
-        payload = row.payload.replace(NOT_REPLAYED, REPLAYED, 1) if late else row.payload
-        message = StoredMessage(
-            row.topic,
-            payload,
-            qos=1,
-            camera=row.camera,
-            position=row.position,
-            generation=self._generation,
-        )
-        self._sent[row.position] = message
-        return message
+            return empty and not (self._waiting or self._writing or self._window.leaves)
 
     def _read_ahead(self) -> None:
         """Read the next rows, if there are any and they are wanted. `put` does not wait for it."""
         with self._lock:
-            store, epoch, position = self._store, self._epoch, self._read_position
-            if store is None or self._ahead or not self._may_send() or store.last_position <= position:
+            store, epoch, position = self._store, self._window.epoch, self._window.read_position
+            if store is None or not self._window.wants_rows or store.last_position <= position:
                 return
             last_position = store.last_position
-            # What is deleted by now is not read any more.
-            self._acknowledged.intersection_update((*self._done, *self._unfit))
+            self._window.forget_deleted()
         try:
             with self._reading:
                 rows = store.after(position, READ_AHEAD)
@@ -310,21 +237,10 @@ class Outbox:
                 self._lock.notify_all()
             return
         with self._lock:
-            if epoch == self._epoch:
-                self._ahead.extend(rows)
+            if epoch == self._window.epoch:
+                self._window.extend(rows)
                 if not rows:
-                    self._read_position = last_position
-
-    def _rewind(self) -> None:
-        """Begin again with the oldest row that is not confirmed. The lock is held."""
-        self._sent.clear()
-        self._look_again()
-
-    def _look_again(self) -> None:
-        """Read again from the beginning what is to be sent. The lock is held."""
-        self._ahead.clear()
-        self._read_position = 0
-        self._epoch += 1
+                    self._window.read_position = last_position
 
     # What follows runs on the outbox's own thread.
 
@@ -346,7 +262,7 @@ class Outbox:
             with self._lock:
                 self._lock.wait_for(self._has_work, TICK_S)
                 self._writing = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
-                done = self._done[:]
+                done = self._window.done[:]
                 stopping = self._stopping
                 self._lock.notify_all()
             look = time.monotonic() - looked_at_s >= TICK_S
@@ -363,7 +279,7 @@ class Outbox:
                 break
 
     def _has_work(self) -> bool:
-        return bool(self._waiting or self._done or self._unfit or self._stopping or self._read_error)
+        return bool(self._waiting or self._window.leaves or self._stopping or self._read_error)
 
     def _work(self, done: list[int], *, look_at_ages: bool) -> bool:
         """Bring `_writing` onto the disk and confirmed rows off it; return whether that could be done."""
@@ -374,10 +290,10 @@ class Outbox:
                 raise error
             store = self._store or self._open()
             # First, and whatever the rest does: it makes room.
-            if done and self._done:
+            if done and self._window.done:
                 store.delete(done)
                 with self._lock:
-                    del self._done[: len(done)]
+                    del self._window.done[: len(done)]
             self._set_unfit_aside(store)
             if self._writing:
                 self._require_room()
@@ -400,13 +316,13 @@ class Outbox:
 
     def _set_unfit_aside(self, store: OutboxStore) -> None:
         with self._lock:
-            unfit = dict(self._unfit)
+            unfit = dict(self._window.unfit)
         if not unfit:
             return
         dropped = store.set_aside(unfit)
         with self._lock:
             for position in unfit:
-                del self._unfit[position]
+                del self._window.unfit[position]
         self._count(dropped, DropReason.TOO_LARGE)
         self._wake()
 
@@ -421,20 +337,17 @@ class Outbox:
     def _keep_bounds(self, store: OutboxStore, *, look_at_ages: bool) -> None:
         beyond = expired = Counter[str]()
         with self._lock:
-            self._dropping = True
-            # What is on its way, or confirmed, is not dropped.
-            above = max((*self._sent, *self._done, *self._unfit), default=0)
+            self._window.dropping = True
+            above = self._window.last_on_its_way()
         try:
             beyond = store.drop_beyond(self._bounds.max_bytes, above=above)
             if look_at_ages:
                 expired = store.drop_older(self._bounds.max_age_s, above=above)
         finally:
             with self._lock:
-                self._dropping = False
+                self._window.dropping = False
                 if beyond or expired:
-                    self._look_again()
-                    if self._refused is not None and self._refused[0] > above:
-                        self._refused = None
+                    self._window.dropped_above(above)
             self._count(expired, DropReason.OUTBOX_EXPIRED)
             self._count(beyond, DropReason.OUTBOX_FULL)
 
@@ -442,13 +355,7 @@ class Outbox:
         store = self._file.open()
         with self._lock:
             self._store = store
-            self._generation += 1
-            self._done.clear()
-            self._unfit.clear()
-            self._acknowledged.clear()
-            self._refused = None
-            self._ever_sent = store.last_position
-            self._rewind()
+            self._window.begin(store.last_position)
         if store.count:
             logger.info("outbox %s: %d messages of before", self._path, store.count)
         return store
@@ -476,7 +383,8 @@ class Outbox:
         """Tell the problem, if it is another one than before. Called by both threads."""
         with self._telling:
             with self._lock:
-                words = self._disk_problem or (None if self._refused is None else self._refused[1])
+                refused = self._window.refused
+                words = self._disk_problem or (None if refused is None else refused[1])
             if words != self.problem:
                 self.problem = words
                 if words is None:

@@ -15,8 +15,10 @@ import pytest
 
 from edge_app.messages import DropReason
 from edge_app.publish.outbox import outbox as module
-from edge_app.publish.outbox.outbox import Outbox, OutboxBounds, StoredMessage
+from edge_app.publish.outbox import window
+from edge_app.publish.outbox.outbox import Outbox, OutboxBounds
 from edge_app.publish.outbox.store import OVERHEAD_BYTES, OutboxStore
+from edge_app.publish.outbox.window import StoredMessage
 from tests.brokers import until
 
 
@@ -211,7 +213,7 @@ def test_a_topic_that_is_refused_is_left_alone_for_a_while_and_kept(
     put(outbox, 1, 2)
     outbox.connected()
     first, second = take(outbox, 2)
-    monkeypatch.setattr(module, "REFUSED_PAUSE_S", 0.3)
+    monkeypatch.setattr(window, "REFUSED_PAUSE_S", 0.3)
     outbox.refused(first, "not authorized")
     assert outbox.problem == "the broker refuses topic topic/1: not authorized"
     assert outbox.take() is None
