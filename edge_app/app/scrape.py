@@ -134,8 +134,8 @@ class Scrape:
             page.add("edge_app_sink_waiting_messages", state.waiting, name)
             written = self._never_falling(("sink", name), state.written)
             page.add("edge_app_sink_written_messages_total", written, name)
-            for reason, count in state.dropped.items():
-                page.add("edge_app_sink_drops_total", count, name, reason.value)
+            for reason in DropReason:  # from 0 on: `increase` misses a count that comes with its first loss
+                page.add("edge_app_sink_drops_total", state.dropped.get(reason, 0), name, reason.value)
 
 
 def add_groups(page: Page, bounds: list[MemoryBound]) -> None:
