@@ -82,8 +82,9 @@ class Monitoring:
         watched = self._watched
         state, reason = watched.watch.node()
         counts = watched.statistics.counts().values()
-        running = watched.street is not None
-        ended = [f"stage {name}" for name in watched.street.ended_stages()] if watched.street else []
+        street = watched.street
+        ended = [f"stage {name}" for name in street.ended_stages()] if street else []
+        deadlines_s = street.deadlines_s() if street else {}
         if not watched.publisher.alive:
             ended.append("the publisher")
         return Health(
@@ -92,7 +93,8 @@ class Monitoring:
             cameras={name: status.state for name, status in watched.watch.statuses().items()},
             processed=sum(camera.processed for camera in counts),
             ended_parts=ended,
-            standstill_s=self._standstill_s() if running else {},
+            standstill_s=self._standstill_s() if street else {},
+            deadlines_s={name or DEFAULT_MODEL: limit_s for name, limit_s in deadlines_s.items()},
             broker_connected=watched.publisher.is_connected,
         )
 
