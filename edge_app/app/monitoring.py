@@ -15,6 +15,7 @@ from edge_app.messages import ModelInfo
 from edge_app.ops.metrics.health import Health
 from edge_app.ops.metrics.server import Answer, Kept, WatchServer
 from edge_app.ops.node import NodeWatch
+from edge_app.ops.run_record import RunRecord
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Street
@@ -32,6 +33,7 @@ class Watched:
     Attributes:
         cameras: Returns by model the ids of its cameras now; None is the model of `model`.
         models: What runs, by model.
+        record: How runs ended so far.
     """
 
     node: str
@@ -45,6 +47,7 @@ class Watched:
     redact: Callable[[str], str]
     street: Street | None = None
     models: Mapping[str | None, ModelInfo] = field(default_factory=dict)
+    record: RunRecord = field(default_factory=RunRecord)
 
 
 class Monitoring:

@@ -204,6 +204,6 @@ def test_a_real_prometheus_answers_every_panel_and_evaluates_every_rule(
         assert not [rule["lastError"] for rule in group["rules"] if rule.get("lastError")]
         states = {rule["name"]: rule["state"] for rule in group["rules"]}
         assert states["EdgeAppBrokerAway"] == "pending"
-        assert states["EdgeAppDown"] == states["EdgeAppModelHangs"] == "inactive"
+        assert states["EdgeAppDown"] == states["EdgeAppFails"] == "inactive"
     finally:
         prometheus.end()
