@@ -20,6 +20,7 @@ from edge_app.app.reload import Reloader, ReloadResult, Running, read_secrets
 from edge_app.app.reload_requests import ReloadRequests
 from edge_app.app.sinks import SinkBuilder
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
+from edge_app.config.paths import service_state_directory
 from edge_app.config.per_model import config_of_model
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
 from edge_app.errors import EdgeAppError
@@ -28,7 +29,8 @@ from edge_app.ops.logging import configure_logging, tell_what_was_left_out
 from edge_app.ops.memory_watch import MemoryWatch
 from edge_app.ops.node import NodeWatch, host_node_name
 from edge_app.ops.process import keep_arenas_few
-from edge_app.ops.run_file import RunFile
+from edge_app.ops.run_file import RunFile, key_of
+from edge_app.ops.run_record import RunRecord
 from edge_app.ops.sd_notify import notify
 from edge_app.ops.service_report import ServiceReport
 from edge_app.ops.signals import reload_on_hangup, stop_on_signals
@@ -65,7 +67,7 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
     secrets = SecretRegistry()
     configure_logging(log_level or loaded.config.log.level, secrets.redact)
     stop_on_signals(stop)
-    application = Application(loaded, secrets, log_level)
+    application = Application(loaded, secrets, log_level, RunRecord(_record_file(path)))
     run_file = RunFile(path)
     run_file.open()
     try:
@@ -75,6 +77,12 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
         tell_what_was_left_out()
 
 
+def _record_file(config: Path) -> Path | None:
+    """Return where the ends of runs are kept, if whoever starts the daemon again names a place; see paths."""
+    place = service_state_directory()
+    return None if place is None else place / f"run-{key_of(config.absolute())}.json"
+
+
 class Application:
     """The daemon: cameras, model and publisher of one configuration.
 
@@ -82,13 +90,21 @@ class Application:
         loaded: A configuration with at least one enabled camera.
         secrets: Gets every password that is resolved, so that logs can hide it.
         log_level: What the command line said in place of `log.level`.
+        record: Keeps how this run ends; None: nobody does.
 
     Raises:
         ConfigError: A password, a URI or a certificate cannot be used.
     """
 
-    def __init__(self, loaded: LoadedConfig, secrets: SecretRegistry, log_level: str | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        secrets: SecretRegistry,
+        log_level: str | None = None,
+        record: RunRecord | None = None,
+    ) -> None:
         config = loaded.config
+        self._record = record or RunRecord()
         self._config = config
         self._secrets = secrets
         self._node = config.node.name or host_node_name()
@@ -117,7 +133,7 @@ class Application:
         self._fleet = Fleet(config, passwords.cameras, self._statistics, self._watch)
         self._watched = self._parts_to_ask()
         self._node_report = NodeReport(self._watched, self._fleet, self._meter)
-        self._guard = HangGuard()
+        self._guard = HangGuard(self._record)
         self._report = ServiceReport(self._node_report.service_state, self._guard.gets_on)
         self._reloader = Reloader(loaded, passwords, self._secret, log_level)
         self._reloads = ReloadRequests(self._reloader, self._report, self._watch, secrets.redact)
@@ -152,6 +168,7 @@ class Application:
             lanes=self._fleet.lanes,
             cameras=self._fleet.by_model,
             redact=self._secrets.redact,
+            record=self._record,
         )
 
     def run(
@@ -175,6 +192,7 @@ class Application:
         logger.info(
             words, __version__, self._node, len(self._fleet.models), extra={"event": "daemon_started"}
         )
+        self._record.begin()
         self._sinks.start()
         self._watch.starting()
         self._monitoring.start()
@@ -183,9 +201,12 @@ class Application:
         try:
             self._walk(stop, hangup or threading.Event(), on_reload)
             reason = "it was asked to stop" if stop.is_set() else "every camera has ended"
-        except EdgeAppError as error:
-            # It may quote what a library said, and is printed and published.
-            reason = error.message = self._secrets.redact(error.message)
+            self._record.ended()
+        except BaseException as error:
+            self._record.failed(error)
+            if isinstance(error, EdgeAppError):
+                # It may quote what a library said, and is printed and published.
+                reason = error.message = self._secrets.redact(error.message)
             raise
         finally:
             self._reloader.end()

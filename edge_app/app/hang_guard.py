@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from edge_app.capture.cameras import SUPERVISOR, CameraGroup
 from edge_app.errors import EXIT_FAILURE, StageHungError
 from edge_app.ops.progress import Part, ProgressWatch
+from edge_app.ops.run_record import RunRecord
 from edge_app.ops.sd_notify import notify
 from edge_app.pipeline.street import DEADLINE_S, Street
 from edge_app.publish.connection import BROKER_THREAD
@@ -36,12 +37,16 @@ def parts_to_watch(cameras: CameraGroup, street: Street, publisher: MqttPublishe
 class HangGuard:
     """Watches the parts of the daemon, and ends the process when one of them hangs.
 
+    Args:
+        record: Told of it before anything else is.
+
     Attributes:
         hung: Whether one does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, record: RunRecord) -> None:
         self.hung = False
+        self._record = record
         self._progress: ProgressWatch | None = None
         self._fail: Callable[[str, BaseException], None] = lambda *_: None
 
@@ -77,6 +82,7 @@ class HangGuard:
         last_resort = threading.Timer(LAST_RESORT_S, _end_at_once)
         last_resort.daemon = True
         last_resort.start()
+        self._record.failed(error)  # the disk may be what hangs
         notify(f"STATUS={error.message}")
         self._fail(part.name, error)
 

@@ -15,6 +15,7 @@ from edge_app.messages import ModelInfo
 from edge_app.ops.metrics.health import Health
 from edge_app.ops.metrics.server import Answer, Kept, WatchServer
 from edge_app.ops.node import NodeWatch
+from edge_app.ops.run_record import RunRecord
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Street
@@ -32,6 +33,7 @@ class Watched:
     Attributes:
         cameras: Returns by model the ids of its cameras now; None is the model of `model`.
         models: What runs, by model.
+        record: How runs ended so far.
     """
 
     node: str
@@ -45,6 +47,7 @@ class Watched:
     redact: Callable[[str], str]
     street: Street | None = None
     models: Mapping[str | None, ModelInfo] = field(default_factory=dict)
+    record: RunRecord = field(default_factory=RunRecord)
 
 
 class Monitoring:
@@ -82,8 +85,9 @@ class Monitoring:
         watched = self._watched
         state, reason = watched.watch.node()
         counts = watched.statistics.counts().values()
-        running = watched.street is not None
-        ended = [f"stage {name}" for name in watched.street.ended_stages()] if watched.street else []
+        street = watched.street
+        ended = [f"stage {name}" for name in street.ended_stages()] if street else []
+        deadlines_s = street.deadlines_s() if street else {}
         if not watched.publisher.alive:
             ended.append("the publisher")
         return Health(
@@ -92,7 +96,8 @@ class Monitoring:
             cameras={name: status.state for name, status in watched.watch.statuses().items()},
             processed=sum(camera.processed for camera in counts),
             ended_parts=ended,
-            standstill_s=self._standstill_s() if running else {},
+            standstill_s=self._standstill_s() if street else {},
+            deadlines_s={name or DEFAULT_MODEL: limit_s for name, limit_s in deadlines_s.items()},
             broker_connected=watched.publisher.is_connected,
         )
 

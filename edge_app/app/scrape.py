@@ -51,6 +51,11 @@ class Scrape:
         page.add("edge_app_start_time_seconds", watched.started_at_s)
         page.add("edge_app_log_left_out_total", lines_left_out())
         page.add_choice("edge_app_node_state", _NODE_STATES, watched.watch.node()[0].value)
+        for failure, count in (watched.record.counts or {}).items():
+            page.add("edge_app_failures_total", count, failure.value)
+        last = watched.record.last
+        if last is not None:
+            page.add("edge_app_last_failure_time_seconds", last.at_s, last.failure.value, last.stage)
 
     def _models(self, page: Page) -> None:
         watched = self._watched
@@ -134,8 +139,8 @@ class Scrape:
             page.add("edge_app_sink_waiting_messages", state.waiting, name)
             written = self._never_falling(("sink", name), state.written)
             page.add("edge_app_sink_written_messages_total", written, name)
-            for reason, count in state.dropped.items():
-                page.add("edge_app_sink_drops_total", count, name, reason.value)
+            for reason in DropReason:  # from 0 on: `increase` misses a count that comes with its first loss
+                page.add("edge_app_sink_drops_total", state.dropped.get(reason, 0), name, reason.value)
 
 
 def add_groups(page: Page, bounds: list[MemoryBound]) -> None:

@@ -44,7 +44,8 @@ class SinkBuilder:
         self._node, self._boot = node, boot
         self._statistics, self._observed, self._trouble = statistics, observed, trouble
         self._stampers: dict[str, Stamper] = {}
-        """By sink: the messages of one that is made anew go on being numbered."""
+        self._tallies: dict[str, DropTally] = {}
+        """Both by sink: messages of one that is made anew go on being numbered, and count its drops."""
 
     def make(self, name: str, section: MqttSinkSection | JsonlSinkSection, password: str | None) -> Sink:
         """Return a sink, not yet started.
@@ -53,7 +54,7 @@ class SinkBuilder:
             ConfigError: A URI or a certificate cannot be used.
             PublishError: A name cannot be part of a topic.
         """
-        tally = DropTally()
+        tally = self._tallies.setdefault(name, DropTally())
         view = _View(self._statistics, tally, self._observed)
         if isinstance(section, JsonlSinkSection):
             return self._file(name, section, tally, view)

@@ -35,6 +35,12 @@ def resolve_path(text: str, base: Path) -> Path:
         return base / text
 
 
+def service_state_directory() -> Path | None:
+    """Return where a service manager wants what must outlast a restart; None where it names no place."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(given) if given else None
+
+
 def state_directory(key: str) -> Path:
     """Return where this user, or this service, keeps what must outlast a restart.
 
@@ -47,9 +53,9 @@ def state_directory(key: str) -> Path:
     Raises:
         ConfigError: This user has no home directory, and nothing names another place.
     """
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    if given:
-        return Path(given)
+    given = service_state_directory()
+    if given is not None:
+        return given
     home = os.environ.get("XDG_STATE_HOME")
     try:
         return (Path(home) if home else Path("~/.local/state").expanduser()) / "edge-app"

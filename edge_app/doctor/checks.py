@@ -11,11 +11,12 @@ from typing import Generic, TypeVar
 from edge_app.app.engines import engine_directory
 from edge_app.config.models import AppConfig, JsonlSinkSection, MqttSection, MqttSinkSection
 from edge_app.config.paths import jsonl_directory
-from edge_app.doctor import gpu, network, nvdec, platform, resources, settings, video
+from edge_app.doctor import gpu, metrics, network, nvdec, platform, resources, settings, video
 from edge_app.doctor.machine import STATE_DIRECTORY, Machine
 from edge_app.doctor.result import Check, Result, skipped
 from edge_app.doctor.subject import BROKER, Subject
 from edge_app.ops.clock import kernel_clock_synced
+from edge_app.ops.node import host_node_name
 
 JETSON_DEVICES = ("/dev/nvmap", "/dev/nvhost-*gpu", "/dev/nvgpu/igpu0/*", "/dev/video*", "/dev/dri/renderD*")
 OTHER_DEVICES = ("/dev/nvidia[0-9]*", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/video*")
@@ -115,7 +116,7 @@ def _outbox_bytes(config: AppConfig) -> int:
 def _of_the_configuration(subject: Subject, driver: Once[gpu.Driver]) -> Iterator[Check]:
     loaded = subject.loaded
     if loaded is None:
-        for name in ("engine", "broker", "sinks", "cameras"):
+        for name in ("engine", "metrics", "broker", "sinks", "cameras"):
             yield Check(name, lambda: skipped("no configuration that can be used"))
         return
     path: Path = loaded.path.absolute()
@@ -128,6 +129,8 @@ def _of_the_configuration(subject: Subject, driver: Once[gpu.Driver]) -> Iterato
     for model, backend in subject.backends.items():
         name = "engine" if model is None else f"engine {model}"
         yield Check(name, partial(engine_where_wanted, model, backend))
+    node = loaded.config.node.name or host_node_name()
+    yield Check("metrics", partial(metrics.check_metrics, subject.machine, loaded.config.metrics, node))
     yield Check("broker", partial(_broker, subject, BROKER, loaded.config.mqtt))
     for name, sink in subject.sinks.items():
         where = f"sinks.{name}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import time
+from pathlib import Path
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TIME_ERROR = 5
 """adjtimex(2): the clock is not synchronised (STA_UNSYNC or a clock fault)."""
 CACHE_S = 5.0
@@ -50,3 +52,11 @@ def kernel_clock_synced() -> bool:
     except (OSError, AttributeError):
         return False
     return clock_state not in {-1, TIME_ERROR}
+
+
+def boot_id() -> str:
+    """Return what tells this start of the machine from others; empty where Linux does not tell."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

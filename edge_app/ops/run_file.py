@@ -97,7 +97,7 @@ class RunFile:
     def __init__(self, config: Path, directory: Path | None = None) -> None:
         self._config = config.absolute()
         self._directory = directory or runtime_directory()
-        self._lock = self._directory / f"{_key(self._config)}.lock"
+        self._lock = self._directory / f"{key_of(self._config)}.lock"
         self._stack = contextlib.ExitStack()
         self._reloads = 0
         self._held = False
@@ -198,12 +198,13 @@ def find_daemon(config: Path | None) -> RunningDaemon:
 def _locks(directory: Path, config: Path | None) -> Iterator[Path]:
     try:
         _require_own(directory)
-        yield from directory.glob(f"{'*' if config is None else _key(config.absolute())}.lock")
+        yield from directory.glob(f"{'*' if config is None else key_of(config.absolute())}.lock")
     except OSError:
         return
 
 
-def _key(config: Path) -> str:
+def key_of(config: Path) -> str:
+    """Return what stands for the absolute path of a configuration in the names of files."""
     return hashlib.sha256(os.fsencode(config)).hexdigest()[:16]
 
 

@@ -22,6 +22,9 @@ class Stage(threading.Thread):
     """Runs `body` until it returns or raises ChannelClosed; anything else it raises is a failure.
 
     A daemon thread: a stage that hangs in a driver must not keep the process from ending.
+
+    Attributes:
+        through: Whether the body has come to its end, for want of frames or because the street was closed.
     """
 
     def __init__(
@@ -36,13 +39,15 @@ class Stage(threading.Thread):
         self._body = body
         self._on_failure = on_failure
         self._on_end = on_end
+        self.through = False
 
     def run(self) -> None:
         """Run the body; called by the thread itself."""
         try:
             self._body()
+            self.through = True
         except ChannelClosed:
-            pass
+            self.through = True
         except BaseException as error:  # noqa: BLE001 - whatever it is, the process must hear of it
             self._on_failure(self.name, error)
         finally:

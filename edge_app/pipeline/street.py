@@ -152,9 +152,13 @@ class Street:
         return {walk.name: BatchCounts(walk.submitted, walk.finished) for walk in self._walks}
 
     def ended_stages(self) -> list[str]:
-        """Return the names of the stages whose threads have ended, but for models without a camera left."""
-        stages = [stage for walk in self._walks if not walk.ended for stage in walk.stages]
-        return [stage.name for stage in stages if stage.ident is not None and not stage.is_alive()]
+        """Return the names of the stages whose threads have ended otherwise than for want of frames."""
+        begun = [stage for stage in self._stages() if stage.ident is not None]
+        return [stage.name for stage in begun if not (stage.through or stage.is_alive())]
+
+    def deadlines_s(self) -> dict[str, float]:
+        """Return for how long each model, by its name, may process nothing before it counts as hanging."""
+        return {walk.name: walk.deadline_s for walk in self._walks}
 
     def fail(self, stage: str, cause: BaseException) -> None:
         """Report the failure of a stage outside the street, such as the publisher."""
@@ -234,7 +238,7 @@ class _Walk:
         feeder, postprocess = (stage.name for stage in self.stages)
         return (
             Part(feeder, feeder, lambda: DEADLINE_S, self._feeder_sign),
-            Part(f"inference{self._behind}", postprocess, self._batch_deadline_s, self._batch_sign),
+            Part(f"inference{self._behind}", postprocess, lambda: self.deadline_s, self._batch_sign),
             Part(postprocess, postprocess, lambda: DEADLINE_S, self._postprocess_sign),
         )
 
@@ -249,7 +253,9 @@ class _Walk:
     def _postprocess_sign(self) -> Sign:
         return Sign(self._holding, self.finished + self._handled)
 
-    def _batch_deadline_s(self) -> float:
+    @property
+    def deadline_s(self) -> float:
+        """How long a batch may take, in seconds."""
         if self._slowest_s is None:
             return BATCH_TIMEOUT_S
         return min(BATCH_TIMEOUT_S, max(DEADLINE_S, USUAL_BATCHES * self._slowest_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -32,6 +33,8 @@ class SinkGroup:
     def __init__(self, main: Sink, others: Mapping[str, Sink], trouble: Callable[[str, str], None]) -> None:
         self._main, self._others, self._trouble = main, dict(others), trouble
         self._given_up: dict[str, str] = {}
+        self._before: dict[str, SinkState] = {}
+        """By name: how those ended that had it before. Who takes their place goes on counting."""
         self._lock = threading.RLock()
         """Held while states are told, and while a sink that comes is told of them: none is missed."""
         self._node: tuple[NodeState, str | None] | None = None
@@ -59,6 +62,7 @@ class SinkGroup:
             self._given_up.pop(name, None)
         if before is not None:
             self._end(name, before, timeout_s)
+            self._remember(name, before)
         if sink is None:
             return
         self._ask(name, sink, lambda sink: sink.start())
@@ -127,9 +131,17 @@ class SinkGroup:
         """Return how the others do, by name."""
         found = {name: sink.state() for name, sink in self._others.items()}
         return {
-            name: replace(state, problem=self._given_up.get(name, state.problem))
+            name: replace(
+                _counted_on(self._before.get(name), state), problem=self._given_up.get(name, state.problem)
+            )
             for name, state in found.items()
         }
+
+    def _remember(self, name: str, sink: Sink) -> None:
+        try:
+            self._before[name] = _counted_on(self._before.get(name), sink.state())
+        except Exception:  # one that has failed may fail here too
+            logger.exception("sink %s does not say what it wrote", name)
 
     def _end(self, name: str, sink: Sink, timeout_s: float) -> None:
         try:
@@ -147,3 +159,11 @@ class SinkGroup:
             self._given_up[name] = words = f"it has failed ({type(error).__name__}: {error})"
             # From another thread: whoever calls may hold a lock that this needs.
             threading.Thread(target=self._trouble, args=(name, words), name=f"trouble-{name}").start()
+
+
+def _counted_on(before: SinkState | None, now: SinkState) -> SinkState:
+    """Return a state whose counts go on from those of the sink before."""
+    if before is None:
+        return now
+    dropped = Counter(before.dropped) + Counter(now.dropped)
+    return replace(now, written=before.written + now.written, dropped=dropped)

@@ -30,6 +30,7 @@ from edge_app.messages import (
 from edge_app.ops.metrics import health
 from edge_app.ops.metrics.page import registry_of
 from edge_app.ops.node import NodeWatch
+from edge_app.pipeline import street
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Model, Street
@@ -150,7 +151,9 @@ def test_a_daemon_that_starts_lives_and_is_not_ready(parts: Parts) -> None:
 
 
 def test_a_model_that_hangs_fails_and_recovers(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "STANDSTILL_S", 0.4)
+    monkeypatch.setattr(street, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(street, "BATCH_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(health, "SPARE_S", 0.1)
     parts.run()
     until(lambda: parts.monitoring.health().processed > 5, "frames are processed")
     assert parts.monitoring.health().obstacles() == []

@@ -33,10 +33,11 @@ def test_a_good_configuration_on_this_machine(mosquitto: Mosquitto, tmp_path: Pa
     pytest.importorskip("cv2")
     pytest.importorskip("onnxruntime")
     mosquitto.start()
-    config = write_config(tmp_path / "edge.yaml", mosquitto.uri, {"yard": SCENE})
+    metrics = {"address": f"127.0.0.1:{free_port()}"}
+    config = write_config(tmp_path / "edge.yaml", mosquitto.uri, {"yard": SCENE}, metrics=metrics)
     done = edge_app_says("doctor", "--config", config, "--json")
     checks = told(done.stdout)
-    for name in ("configuration", "secrets", "broker", "camera yard", "opencv", "onnxruntime"):
+    for name in ("configuration", "secrets", "metrics", "broker", "camera yard", "opencv", "onnxruntime"):
         assert checks[name]["status"] == "ok", checks[name]
     assert checks["engine"]["status"] == "skipped"
     assert checks["tensorrt"]["status"] == "skipped"
@@ -63,7 +64,7 @@ def test_a_wrong_configuration_is_one_finding_among_others(tmp_path: Path) -> No
     assert done.returncode == 1
     assert checks["configuration"]["status"] == "failed"
     assert "inference.batches" in checks["configuration"]["found"]
-    assert checks["broker"]["status"] == "skipped"
+    assert checks["metrics"]["status"] == checks["broker"]["status"] == "skipped"
     assert checks["memory"]["status"] != "skipped"
 
 

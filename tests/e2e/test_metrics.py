@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.messages import DropReason
 from tests.brokers import Mosquitto, free_port, needs_mosquitto, until
 from tests.e2e.conftest import FILM_FRAMES, StartDaemon
 from tests.e2e.daemon import BASE
@@ -68,6 +69,8 @@ def test_further_sinks_tell_how_they_do(start: StartDaemon, tmp_path: Path) -> N
         lambda: (watcher.value("edge_app_sink_written_messages_total", sink="files") or 0) > 5,
         "lines are written",
     )
+    for reason in DropReason:
+        assert watcher.value("edge_app_sink_drops_total", sink="files", reason=reason.value) == 0, reason
     assert watcher.value("edge_app_sink_failing", sink="files") == 0
     assert watcher.value("edge_app_sink_failing", sink="away") == 1
     assert (watcher.value("edge_app_sink_drops_total", sink="away", reason="broker_absent") or 0) > 5

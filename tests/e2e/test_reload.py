@@ -239,10 +239,17 @@ def test_sinks_come_and_go(node: Node, tmp_path: Path) -> None:
     assert {"edge.info", "edge.node_status", "edge.camera_status"} <= {
         message["schema"].partition("/")[0] for message in written()
     }
+
+    def counted() -> int:
+        told = node.recorder.on(f"{BASE}/health")[-1]["sinks"].get("archive", {})
+        return int(told.get("written", 0))
+
+    until(lambda: counted() > 5, "health counts them")
     altered = {**archive, "publish_empty": False}
     assert node.reload({"yard": YARD}, sinks={"archive": altered}) == "edge-app: sink archive altered"
     before = len(frames())
     until(lambda: len(frames()) > before + 3, "it goes on")
+    until(lambda: counted() >= before + 3, "the count goes on", timeout_s=5)
     seq = [frame["seq"] for frame in frames()]
     assert seq == sorted(set(seq)), "numbers go on"
     assert node.reload({"yard": YARD}) == "edge-app: sink archive removed"

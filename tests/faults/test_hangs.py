@@ -13,7 +13,8 @@ import pytest
 
 from tests.brokers import Mosquitto, needs_mosquitto, until
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemon import BASE, write_config
+from tests.e2e.daemon import BASE, Daemon, write_config
+from tests.e2e.scrape import Watcher
 from tests.processes import environment
 from tests.publish.parts import Parts
 from tests.service_manager import ServiceManager
@@ -79,6 +80,54 @@ def test_what_hangs_is_named_and_ends_the_process(
         until(lambda: recorder.on(f"{BASE}/status")[-1]["state"] == "lost", "the broker says so")
     else:
         assert (status["state"], f"stage '{part}' hangs" in status["reason"]) == ("stopping", True)
+
+
+def test_a_hang_is_told_by_the_next_run_though_the_process_is_killed_meanwhile(
+    manager: ServiceManager, tmp_path: Path
+) -> None:
+    pytest.importorskip("cv2")
+    pytest.importorskip("onnxruntime")
+    watcher = Watcher()
+    config = write_config(tmp_path / "edge.yaml", None, {"yard": SCENE}, metrics=watcher.section)
+    trigger, places = tmp_path / "hang", {"STATE_DIRECTORY": str(tmp_path / "state")}
+    with (tmp_path / "log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.hanging_daemon", config, "postprocess", trigger, "1.5"],
+            env=environment(RUNTIME_DIRECTORY=str(tmp_path / "run"), **places, **manager.environment()),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until(lambda: watcher.get("/readyz")[0] == 200, "it works", timeout_s=30)
+        assert watcher.value("edge_app_failures_total", reason="hung") == 0
+        trigger.touch()
+        until(lambda: any("hangs" in said for said in manager.values("STATUS")), "it is known to hang")
+    finally:
+        process.kill()
+        process.wait()
+    daemon = Daemon(config, **places)
+    try:
+        until(lambda: watcher.get("/readyz")[0] == 200, "the next one works", timeout_s=30)
+        found = {
+            reason: watcher.value("edge_app_failures_total", reason=reason)
+            for reason in ("hung", "failed", "killed")
+        }
+        assert found == {"hung": 1, "failed": 0, "killed": 0}
+        told_s = watcher.value("edge_app_last_failure_time_seconds", reason="hung", stage="postprocess")
+        assert told_s == pytest.approx(time.time(), abs=120)
+        daemon.kill()
+        daemon = Daemon(config, **places)
+        until(
+            lambda: watcher.value("edge_app_failures_total", reason="killed") == 1, "SIGKILL is counted", 30
+        )
+        assert watcher.value("edge_app_failures_total", reason="hung") == 1
+        assert daemon.stop() == 0
+        daemon = Daemon(config, **places)
+        until(lambda: watcher.value("edge_app_failures_total", reason="hung") == 1, "it goes on", 30)
+        assert watcher.value("edge_app_failures_total", reason="killed") == 1, "SIGTERM is not"
+    finally:
+        daemon.kill()
 
 
 def test_a_daemon_without_any_camera_lives_on_and_says_so(

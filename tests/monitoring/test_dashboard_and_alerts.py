@@ -33,6 +33,13 @@ needs_prometheus = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is 
 _METRIC = re.compile(r"\b(?:edge_app|process)_[a-z_]+")
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
+UNITS = {"short", "cps", "s", "bytes", "percentunit", "celsius", "watt"}
+"""Ids of Grafana's own (packages/grafana-data/src/valueFormats/categories.ts); those that are used."""
+PANELS = {"row", "stat", "timeseries", "table"}
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+"""What Grafana asks whoever imports it for; a fixed one would be that of the machine it was made on."""
+GRAFANAS_OWN = {"__rate_interval"}
+
 WITHOUT_SENSORS = ("temperature", "power", "gpu", "edge_app_decoder", "> 0")
 """A test machine has no sensors and no GPU, and may have no drops: what asks for these may find nothing."""
 
@@ -113,6 +120,28 @@ def test_panels_have_their_own_place_and_number() -> None:
         assert not cells & taken, panel["title"]
         assert max(x for x, _ in cells) < 24
         taken |= cells
+
+
+def test_panels_ask_the_chosen_source_in_words_that_grafana_knows() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    used = set(re.findall(r"\$\{?(\w+)", DASHBOARD.read_text()))
+    assert used - GRAFANAS_OWN - {"__all"} == set(variables), (
+        "each that is used is there, and the other way round"
+    )
+    asking = [panel for panel in panels() if panel["type"] != "row"]
+    targets = [target for panel in asking for target in panel["targets"]]
+    queries = [variable for variable in variables.values() if variable["type"] == "query"]
+    for one in [*asking, *targets, *queries, *dashboard["annotations"]["list"]]:
+        assert one["datasource"] == SOURCE, one
+    for panel in panels():
+        assert panel["type"] in PANELS
+        own = [target["refId"] for target in panel.get("targets", [])]
+        assert len(set(own)) == len(own), panel["title"]
+    for panel in asking:
+        assert panel["targets"], panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
 
 
 @needs_promtool
@@ -199,11 +228,16 @@ def test_a_real_prometheus_answers_every_panel_and_evaluates_every_rule(
             asked = asked.replace("$instance", ".*").replace("$camera", ".*")
             found = prometheus.query(asked)
             assert found or any(word in expression for word in WITHOUT_SENSORS), expression
+        for target in (target for panel in panels() for target in panel.get("targets", [])):
+            asked = re.sub(r"\$(instance|camera)", ".*", target["expr"].replace("$__rate_interval", "4s"))
+            shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            for found in prometheus.query(asked):
+                assert shown <= set(found["metric"]), f"{target['legendFormat']} of {target['expr']}"
         (group,) = prometheus.get("rules")["groups"]
         assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
         assert not [rule["lastError"] for rule in group["rules"] if rule.get("lastError")]
         states = {rule["name"]: rule["state"] for rule in group["rules"]}
         assert states["EdgeAppBrokerAway"] == "pending"
-        assert states["EdgeAppDown"] == states["EdgeAppModelHangs"] == "inactive"
+        assert states["EdgeAppDown"] == states["EdgeAppFails"] == "inactive"
     finally:
         prometheus.end()

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from edge_app.errors import ChannelClosed, StageFailedError
 from edge_app.geometry import InputSpec
 from edge_app.interfaces import BatchResult, BatchTimings, FrameSink, Pending, Slot
 from edge_app.messages import Candidates, Detections, DropReason, Frame, FrameInfo, ModelInfo, Timings
+from edge_app.pipeline import street
 from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import BATCH_TIMEOUT_S, DEADLINE_S, Model, Street
+from tests.brokers import until
 
 
 class MemoryBackend:
@@ -32,6 +34,7 @@ class MemoryBackend:
         self.description = "in memory"
         self.batches: list[int] = []
         self.fail_on = fail_on
+        self.takes_s = 0.0
 
     def open(self) -> None: ...
 
@@ -63,6 +66,7 @@ class MemoryPending:
     @contextmanager
     def result(self, timeout_s: float) -> Iterator[BatchResult]:
         try:
+            time.sleep(self.backend.takes_s)
             candidates = [
                 Candidates(
                     np.array([[1, 2, 3, 4]], np.float32),
@@ -186,6 +190,66 @@ def test_a_failing_postprocess_returns_the_slots_and_stops_the_cameras() -> None
     assert harness.backend.slots.qsize() == 2
     assert harness.film.stopped
     assert not any(thread.is_alive() for thread in harness.film.threads)
+
+
+class Held:
+    """Postprocess of a street that runs, which waits until `go`."""
+
+    def __init__(self, harness: Harness) -> None:
+        self.harness, self.go = harness, threading.Event()
+        harness.detect = self._detect
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _detect(self, info: FrameInfo, candidates: Candidates, timings: Timings) -> Detections:
+        self.go.wait(30)
+        return detect(info, candidates, timings)
+
+    def _run(self) -> None:
+        with suppress(StageFailedError):
+            self.harness.run()
+
+    def end(self) -> None:
+        self.go.set()
+        self._thread.join()
+
+
+def no_feeder() -> bool:
+    return not any(thread.name == "feeder" for thread in threading.enumerate())
+
+
+def test_a_feeder_that_has_fed_everything_is_not_missed_while_batches_are_in_flight() -> None:
+    harness = Harness({"a": 2})
+    harness.backend.release(object())  # one more slot than batches: the feeder sees that there is no more
+    held = Held(harness)
+    try:
+        until(lambda: harness.backend.batches and no_feeder(), "the film ended")
+        assert harness.street.ended_stages() == []
+        assert not harness.sink.received
+    finally:
+        held.end()
+    assert len(harness.sink.received) == 2
+    assert harness.street.ended_stages() == []
+
+
+def test_a_feeder_that_failed_is_missed() -> None:
+    held = Held(Harness({"a": 40}, fail_on=1))
+    try:
+        until(lambda: held.harness.street.ended_stages() == ["feeder"], "it is missed")
+    finally:
+        held.end()
+
+
+def test_the_deadline_follows_the_slowest_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(street, "DEADLINE_S", 0.5)
+    harness = Harness({"a": 4})
+    harness.backend.takes_s = 0.1
+    held = Held(harness)
+    until(lambda: harness.backend.batches, "it runs")
+    assert harness.street.deadlines_s() == {"": 60.0}, "no batch is known yet"
+    held.end()
+    (deadline_s,) = harness.street.deadlines_s().values()
+    assert 20 * 0.09 <= deadline_s < 60
 
 
 def test_a_failure_outside_ends_the_street_too() -> None:

@@ -25,8 +25,9 @@ STREAMING = CameraStatus("gate", CameraState.STREAMING)
 class Listed:
     """A sink that keeps what it is told; it may raise, and take its time to end."""
 
-    def __init__(self, *, failing: str = "", ends_after_s: float = 0.0) -> None:
+    def __init__(self, *, failing: str = "", ends_after_s: float = 0.0, dropped: int = 0) -> None:
         self.told: list[str] = []
+        self._dropped = {DropReason.BROKER_ABSENT: dropped} if dropped else {}
         self._failing, self._ends_after_s = failing, ends_after_s
 
     def _tell(self, what: str) -> None:
@@ -55,7 +56,7 @@ class Listed:
         self._tell("put, waiting" if wait else "put")
 
     def state(self) -> SinkState:
-        return SinkState(None, 0, self.told.count("put"), {})
+        return SinkState(None, 0, self.told.count("put"), self._dropped)
 
 
 def live(group: SinkGroup) -> None:
@@ -131,6 +132,21 @@ class TestGroup:
         group.put(detections(), wait=True)
         assert new.told == ["start", "info", "put"]
         assert group.states()["other"].problem is None
+
+    def test_who_takes_a_place_goes_on_counting(self) -> None:
+        group = SinkGroup(Listed(), {"other": Listed(dropped=2)}, lambda *_: None)
+        group.start()
+        for _ in range(3):
+            group.put(detections(), wait=True)
+        group.replace("other", Listed(dropped=1), 0.5)
+        assert group.states()["other"].written == 3
+        group.put(detections(), wait=True)
+        group.replace("other", None, 0.5)
+        assert group.states() == {}
+        group.replace("other", Listed(), 0.5)
+        group.put(detections(), wait=True)
+        state = group.states()["other"]
+        assert (state.written, state.dropped) == (5, {DropReason.BROKER_ABSENT: 3})
 
     def test_one_that_does_not_end_is_not_waited_for(self) -> None:
         began_s = time.monotonic()

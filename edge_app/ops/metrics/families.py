@@ -28,6 +28,18 @@ _CAMERA = ("camera",)
 FAMILIES = (
     Family("edge_app_info", "gauge", ("node", "version", "python"), "1; what runs"),
     Family("edge_app_start_time_seconds", "gauge", (), "When the daemon started, in Unix time"),
+    Family(
+        "edge_app_failures_total",
+        "counter",
+        ("reason",),
+        "Runs that ended otherwise than asked, this one included",
+    ),
+    Family(
+        "edge_app_last_failure_time_seconds",
+        "gauge",
+        ("reason", "stage"),
+        "When the last of them ended, in Unix time, and of which stage",
+    ),
     Family("edge_app_node_state", "gauge", ("state",), "1 for the state that the node is in"),
     Family(
         "edge_app_model_info",

@@ -8,8 +8,8 @@ from typing import Any
 
 from edge_app.messages import CameraState, NodeState
 
-STANDSTILL_S = 10.0
-"""Frames that wait for so long while none is processed: the model hangs."""
+SPARE_S = 1.0
+"""What a frame waits beyond its model's deadline before it is missed: its batch begins a little later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Health:
         processed: Frames that became detections since the start.
         ended_parts: Threads that have ended although they never should.
         standstill_s: By model, for how long frames have waited while none was processed, in seconds.
+        deadlines_s: By model, how long that may be; of the same models.
         broker_connected: Whether there is a broker.
     """
 
@@ -31,6 +32,7 @@ class Health:
     processed: int = 0
     ended_parts: Sequence[str] = ()
     standstill_s: Mapping[str, float] = field(default_factory=dict)
+    deadlines_s: Mapping[str, float] = field(default_factory=dict)
     broker_connected: bool = False
 
     def failures(self) -> list[str]:
@@ -44,7 +46,7 @@ class Health:
         found += [
             f"model {model}: frames have waited for {waited_s:.0f} s while none was processed"
             for model, waited_s in self.standstill_s.items()
-            if waited_s >= STANDSTILL_S
+            if waited_s >= self.deadlines_s[model] + SPARE_S
         ]
         return found
 

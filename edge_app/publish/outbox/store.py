@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_app.ops.clock import kernel_clock_synced
+from edge_app.ops.clock import boot_id, kernel_clock_synced
 
 FORMAT = 1
 OVERHEAD_BYTES = 96
@@ -27,7 +27,6 @@ OVERHEAD_BYTES = 96
 BUSY_TIMEOUT_S = 2.0
 VICTIMS = 256
 """Rows that are looked at together when the oldest must go."""
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 OLDEST = "FROM messages ORDER BY position LIMIT 1"
 
@@ -103,14 +102,6 @@ class UnusableStoreError(Exception):
 def boot_s() -> float:
     """Return the seconds since this machine was started, asleep or not: no clock that anybody sets."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def boot_id() -> str:
-    """Return what tells this start of the machine from others; empty where Linux does not tell."""
-    try:
-        return BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 class OutboxStore:

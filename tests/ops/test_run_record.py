@@ -1,0 +1,147 @@
+"""How a run ended is known to the next one, however it ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_app.errors import ConfigError, EdgeAppError, StageFailedError, StageHungError
+from edge_app.ops import run_record
+from edge_app.ops.run_record import Failure, RunRecord
+from tests.processes import environment
+
+NEVER = dict.fromkeys(Failure, 0)
+RUN = """
+import sys, time
+from pathlib import Path
+from edge_app.errors import StageHungError
+from edge_app.ops.run_record import RunRecord
+record = RunRecord(Path(sys.argv[1]))
+record.begin()
+if sys.argv[2] == "hangs":
+    record.failed(StageHungError("inference", 9.0))
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+def begun(path: Path) -> RunRecord:
+    record = RunRecord(path)
+    record.begin()
+    return record
+
+
+def killed(path: Path, what: str = "works") -> None:
+    """Let a process begin a run, and kill it."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", RUN, path, what], env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    with child:
+        try:
+            assert child.stdout.readline() == "begun\n"
+            if what == "works":
+                assert begun(path).counts is None, "another run of it lives, and it is not touched"
+        finally:
+            child.kill()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "run-1.json"
+
+
+def test_a_run_that_ends_as_it_should_is_no_failure(path: Path) -> None:
+    first = begun(path)
+    assert (first.counts, first.last) == (NEVER, None)
+    first.ended()
+    first.failed(RuntimeError("while it was taken down"))
+    second = begun(path)
+    assert (second.counts, second.last) == (NEVER, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "failure", "stage"),
+    [
+        (StageHungError("inference faces", 9.0), Failure.HUNG, "inference faces"),
+        (StageFailedError("feeder", RuntimeError("no device")), Failure.FAILED, "feeder"),
+        (EdgeAppError("The engine cannot be built."), Failure.FAILED, ""),
+        (ZeroDivisionError(), Failure.FAILED, ""),
+    ],
+)
+def test_the_first_error_counts_and_is_known_to_the_next_run(
+    path: Path, error: BaseException, failure: Failure, stage: str
+) -> None:
+    first = begun(path)
+    first.failed(error)
+    first.failed(StageFailedError("postprocess", RuntimeError()))
+    first.ended()
+    assert first.counts == {**NEVER, failure: 1}, "it is told while the process still answers"
+    second = begun(path)
+    assert second.counts == {**NEVER, failure: 1}
+    assert second.last is not None
+    assert (second.last.failure, second.last.stage) == (failure, stage)
+    second.ended()
+    assert begun(path).counts == {**NEVER, failure: 1}
+
+
+def test_what_only_a_person_can_mend_is_no_failure(path: Path) -> None:
+    begun(path).failed(ConfigError("The configuration cannot be used."))
+    assert begun(path).counts == NEVER
+
+
+def test_a_process_that_is_killed_leaves_no_word_and_is_counted(path: Path) -> None:
+    killed(path)
+    record = begun(path)
+    assert record.counts == {**NEVER, Failure.KILLED: 1}
+    assert record.last is not None
+    assert record.last.failure is Failure.KILLED
+
+
+def test_one_that_hangs_is_known_though_it_is_killed(path: Path) -> None:
+    killed(path, "hangs")
+    record = begun(path)
+    assert record.counts == {**NEVER, Failure.HUNG: 1}
+    assert record.last is not None
+    assert record.last.stage == "inference"
+
+
+def test_a_machine_that_was_started_anew_is_no_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed(path)
+    monkeypatch.setattr(run_record, "boot_id", lambda: "the next one")
+    assert begun(path).counts == NEVER
+
+
+def test_a_number_that_another_process_has_by_now_is_not_taken_for_the_run(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(run_record, "_start_ticks", lambda _: 1)
+        begun(path)
+    assert f'"pid": {os.getpid()}' in path.read_text()
+    assert begun(path).counts == {**NEVER, Failure.KILLED: 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{", '{"counts": 1, "last": 2, "process": 3}', "[" * 60_000, "x" * 70_000, '{"counts": {}}'],
+)
+def test_a_damaged_file_is_begun_anew(path: Path, content: str) -> None:
+    path.parent.mkdir()
+    path.write_text(content)
+    assert begun(path).counts == NEVER
+    assert begun(path).counts is None, "it is this process's now"
+
+
+def test_without_a_place_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = RunRecord()
+    nowhere.begin()
+    nowhere.failed(RuntimeError())
+    assert (nowhere.counts, nowhere.last) == (None, None)
+    (tmp_path / "file").touch()
+    assert begun(tmp_path / "file" / "run.json").counts is None
+    assert "how this run ends is not kept" in caplog.text
