@@ -19,6 +19,7 @@ from edge_app.errors import StageFailedError
 from edge_app.publish.broker import BrokerOptions, TidySSLSocket
 from edge_app.publish.echo import EchoCheck
 from edge_app.publish.mqtt.client import CONNECT_TIMEOUT_S, MOST_UNCONFIRMED, make_client, session_wanted
+from edge_app.publish.mqtt.farewell import Farewell
 from edge_app.publish.mqtt.properties import packed_properties, packet_bytes, received_now
 from edge_app.publish.mqtt.waker import Waker
 from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, lost, refused, unreachable
@@ -27,7 +28,7 @@ from edge_app.publish.troubles import BrokerTroubles
 
 CONNACK_TIMEOUT_S = 5.0
 FAREWELL_S = 0.5
-"""Longest wait for the DISCONNECT to be written."""
+"""Longest wait for the DISCONNECT to be written, and read by the broker."""
 TICK_S = 0.25
 """The traffic is asked for messages at least so often, also when nobody wakes us."""
 PATIENCE = 1.5
@@ -220,13 +221,20 @@ class MqttSession:
     def _say_goodbye(self) -> None:
         """Write DISCONNECT; with it the broker forgets our will."""
         deadline_s = time.monotonic() + FAREWELL_S
-        if self._connected:
+        sock = self._client.socket()
+        if not self._connected or sock is None:
+            return
+        farewell = Farewell(sock)
+        try:
             self._client.disconnect()
             poller = select.poll()
             while (sock := self._client.socket()) is not None and time.monotonic() < deadline_s:
                 poller.register(sock, select.POLLOUT)
                 poller.poll(TICK_S * 1000)
                 self._client.loop_write()
+        finally:
+            self._close()
+            farewell.end(deadline_s)
 
     def _close(self) -> None:
         sock = self._client.socket()
