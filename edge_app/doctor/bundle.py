@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from edge_app.doctor.bundle_file import FOLDER, place_bundle
 from edge_app.doctor.machine import STATE_DIRECTORY, Machine
 from edge_app.doctor.report import as_json, as_text
 from edge_app.doctor.runner import Finding
 from edge_app.doctor.settings import SERVICE
 from edge_app.doctor.subject import Subject
-from edge_app.errors import EdgeAppError
 
 LOG_LINES = "3000"
 MOST_BYTES = 4 << 20
@@ -62,7 +62,7 @@ def write_bundle(path: Path, subject: Subject, findings: Sequence[Finding]) -> l
     """Write a .tar.gz that only its owner may read, and return the names of its members.
 
     Raises:
-        EdgeAppError: It cannot be written.
+        EdgeAppError: It cannot be written, or something else than an earlier bundle is there.
     """
     redact = secret_free(subject.secrets.redact)
     members = {name: redact(text)[-MOST_BYTES:] for name, text in _members(subject, findings)}
@@ -70,17 +70,10 @@ def write_bundle(path: Path, subject: Subject, findings: Sequence[Finding]) -> l
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, text in members.items():
             content = text.encode("utf-8", "replace")
-            entry = tarfile.TarInfo(f"edge-app-doctor/{name}")
+            entry = tarfile.TarInfo(f"{FOLDER}/{name}")
             entry.size, entry.mtime, entry.mode = len(content), int(time.time()), 0o600
             archive.addfile(entry, io.BytesIO(content))
-    try:
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_bytes(packed.getvalue())
-    except OSError as error:
-        raise EdgeAppError(
-            f"{path} cannot be written: {error.strerror}.", hint="Choose another place."
-        ) from None
+    place_bundle(path, packed.getvalue())
     return list(members)
 
 

@@ -40,18 +40,19 @@ def run_doctor(
         0 if nothing failed, otherwise 1; warnings are no failure.
 
     Raises:
-        EdgeAppError: The bundle cannot be written.
+        EdgeAppError: The bundle cannot be written; what was found is printed before.
     """
     with _silenced():  # what matters is in the results
         subject = open_subject(config, machine or Machine())
         findings = run_checks(all_checks(subject), subject.secrets.redact, limit_s)
-    if bundle is not None:
-        write_bundle(bundle, subject, findings)
-        sys.stderr.write(f"wrote {bundle}; look through it before you hand it on\n")
     if json_output:
         sys.stdout.write(json.dumps(as_json(findings)) + "\n")
     else:
         sys.stdout.write(as_text(findings) + "\n")
+    sys.stdout.flush()  # whatever becomes of the bundle
+    if bundle is not None:
+        write_bundle(bundle, subject, findings)
+        sys.stderr.write(f"wrote {bundle}; look through it before you hand it on\n")
     return EXIT_FAILURE if count(findings, Status.FAILED) else 0
 
 
