@@ -13,6 +13,7 @@ from edge_app.config.problems import InvalidConfigError, Problem, format_path
 from edge_app.config.validation import validate
 from edge_app.config.yaml_reader import MAX_BYTES, Document, read_yaml
 from edge_app.errors import ConfigError
+from edge_app.files.bounded import NotRegularError, read_start
 
 _START_HINT = "`edge-app init` writes a configuration to start from"
 
@@ -85,12 +86,11 @@ def require_cameras(loaded: LoadedConfig) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise ConfigError(
-                f"{path} is a directory, not a configuration file.", hint=f"name a file; {_START_HINT}"
-            )
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return read_start(path, MAX_BYTES + 1)
+    except NotRegularError as error:
+        raise ConfigError(
+            f"{path} is {error.kind}, not a configuration file.", hint=f"name a file; {_START_HINT}"
+        ) from None
     except FileNotFoundError:
         raise ConfigError(f"There is no configuration file {path}.", hint=_START_HINT) from None
     except (OSError, ValueError) as error:

@@ -21,6 +21,7 @@ from edge_app.doctor.report import as_json, as_text
 from edge_app.doctor.runner import Finding
 from edge_app.doctor.settings import SERVICE
 from edge_app.doctor.subject import Subject
+from edge_app.files.bounded import read_start
 
 LOG_LINES = "3000"
 MOST_BYTES = 4 << 20
@@ -119,6 +120,6 @@ def _manifests(machine: Machine) -> Iterator[tuple[str, str]]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return read_start(path, MOST_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {error}"

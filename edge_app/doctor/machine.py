@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge_app.files.bounded import read_start
 from edge_app.files.child_environment import child_environment
 
 COMMAND_TIMEOUT_S = 15.0
 PYTHON_TIMEOUT_S = 25.0
+MOST_BYTES = 4 << 20
+"""That are read of one file."""
 SERVICE_USER = "edge-app"
 INSTALLED = Path("/opt/edge-app")
 STATE_DIRECTORY = "/var/lib/edge-app"
@@ -61,7 +64,7 @@ class Machine:
     def read(self, name: str) -> str | None:
         """Return a file's text without the zero byte or white space at its end; None if it cannot be read."""
         try:
-            return self.path(name).read_text(encoding="utf-8", errors="replace").rstrip("\0 \n\t")
+            return read_start(self.path(name), MOST_BYTES).decode("utf-8", "replace").rstrip("\0 \n\t")
         except (OSError, ValueError):
             return None
 

@@ -15,13 +15,15 @@ from edge_app.config.models import CameraSection, JsonlSinkSection, MqttSinkSect
 from edge_app.config.paths import resolve_path
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secrets import SecretRegistry, resolve_password
+from edge_app.config.yaml_reader import MAX_BYTES
 from edge_app.doctor.machine import Machine
 from edge_app.errors import ConfigError
+from edge_app.files.bounded import read_start
 
 INSTALLED_CONFIG = "/etc/edge-app/edge.yaml"
 CREDENTIALS = "/etc/edge-app/credentials"
 BROKER = "mqtt"
-_MOST_CHARS = 4096
+_MOST_BYTES = 4096
 _REFERENCE = re.compile(r"(password_file|password_env)[\"']?\s*:[ \t]*([^\s#,}]+)")
 
 
@@ -119,8 +121,8 @@ def _references(loaded: LoadedConfig) -> Iterator[tuple[str, SecretReference]]:
 def _referenced(path: Path) -> Iterator[str]:
     """Yield what a configuration refers to as a secret, also one that cannot be used for other reasons."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = read_start(path, MAX_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):
         return
     for key, value in _REFERENCE.findall(text):
         name = value.strip("'\"")
@@ -129,9 +131,7 @@ def _referenced(path: Path) -> Iterator[str]:
             continue
         with suppress(OSError, ValueError):
             file = resolve_path(name, path.absolute().parent)
-            if file.is_file():  # a device would never end
-                with file.open(encoding="utf-8", errors="replace") as lines:
-                    yield lines.readline(_MOST_CHARS).rstrip("\r\n")
+            yield from read_start(file, _MOST_BYTES).decode("utf-8", "replace").splitlines()[:1]
 
 
 def _environment(machine: Machine) -> dict[str, str]:

@@ -12,6 +12,25 @@ from pathlib import Path
 from typing import IO
 
 _CHUNK_BYTES = 1 << 20
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+class NotRegularError(OSError):
+    """What is there is something else than a regular file.
+
+    Attributes:
+        kind: What it is, in words: a directory, a pipe, a device, a socket.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__(errno.EINVAL, f"it is {kind} and not a regular file", str(path))
+        self.kind = kind
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
@@ -21,11 +40,16 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
         OSError: It cannot be read, is no regular file (a pipe would be waited for, /dev/zero has no end), or
             is larger than `most_bytes`.
     """
-    with _regular(path) as file:
-        content = file.read(most_bytes + 1)
+    content = read_start(path, most_bytes + 1)
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes} bytes", str(path))
     return content
+
+
+def read_start(path: Path, most_bytes: int) -> bytes:
+    """Return what a regular file begins with. Raises OSError as `read_bounded`, but for the size."""
+    with _regular(path) as file:
+        return file.read(most_bytes)
 
 
 def sha256_of(path: Path) -> str:
@@ -39,8 +63,13 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def _regular(path: Path) -> Iterator[IO[bytes]]:
+    _require_regular(path, path.stat().st_mode)  # before: opening some devices does something, a socket fails
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        _require_regular(path, os.fstat(descriptor).st_mode)  # and after: it may have been replaced
         yield file
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotRegularError(path, _KINDS.get(stat.S_IFMT(mode), "something else"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,25 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         message(inside) == f"{inside} cannot be read: Not a directory. Hint: check its owner and permissions"
     )
     assert "cannot be read: that cannot be a file name." in message(Path("a\0b"))
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("kind", "words"), [("pipe", "a pipe"), ("socket", "a socket"), ("zero", "a device")]
+)
+def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(
+    tmp_path: Path, kind: str, words: str
+) -> None:
+    path = tmp_path / kind
+    with socket.socket(socket.AF_UNIX) as listener:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "socket":
+            listener.bind(str(path))
+        else:
+            path = Path("/dev/zero")
+        with pytest.raises(ConfigError, match=f"is {words}, not a configuration file.*name a file"):
+            load_config(path)
 
 
 def test_something_to_watch_is_required(tmp_path: Path) -> None:

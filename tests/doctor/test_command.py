@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
 import tarfile
 from pathlib import Path
@@ -13,6 +14,9 @@ from urllib.parse import quote
 import pytest
 
 from edge_app.doctor.command import run_doctor
+from edge_app.doctor.result import Check
+from edge_app.doctor.settings import check_configuration
+from edge_app.doctor.subject import Subject
 from tests.brokers import Mosquitto, free_port, needs_mosquitto
 from tests.doctor.conftest import Root
 from tests.e2e.daemon import write_config
@@ -66,6 +70,29 @@ def test_a_wrong_configuration_is_one_finding_among_others(tmp_path: Path) -> No
     assert "inference.batches" in checks["configuration"]["found"]
     assert checks["metrics"]["status"] == checks["broker"]["status"] == "skipped"
     assert checks["memory"]["status"] != "skipped"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "zero"])
+def test_a_configuration_without_end_is_a_finding(
+    root: Root,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    path = Path("/dev/zero") if kind == "zero" else tmp_path / "pipe"
+    if kind == "pipe":
+        os.mkfifo(path)
+
+    def only_the_configuration(subject: Subject) -> list[Check]:
+        return [Check("configuration", lambda: check_configuration(subject))]
+
+    monkeypatch.setattr("edge_app.doctor.command.all_checks", only_the_configuration)
+    bundle = tmp_path / "bundle.tar.gz"
+    assert run_doctor(path, json_output=True, bundle=bundle, limit_s=20, machine=root.machine) == 1
+    assert "not a configuration file" in told(capsys.readouterr().out)["configuration"]["found"]
+    assert bundle.stat().st_size < 1 << 20
 
 
 def test_a_password_that_is_missing_is_named_once(tmp_path: Path) -> None:
