@@ -104,3 +104,11 @@ def test_a_package_that_an_extra_brings_is_named_when_it_is_missing(tmp_path: Pa
         "Hint: pip install 'edge-app[opencv]', or on a Jetson the system's own: apt install python3-opencv.\n"
     )
     assert done.returncode == 78
+
+
+@pytest.mark.parametrize("command", ["doctor", "reload"])
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e9"])
+def test_seconds_to_wait_are_a_number_that_clocks_can_count(command: str, seconds: str) -> None:
+    done = edge_app_says(command, "--timeout", seconds)
+    assert done.returncode == 2
+    assert "Invalid value for '--timeout'" in done.stderr

@@ -75,7 +75,9 @@ def reload(
             show_default=False,
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for its answer.", min=0.1)] = 60.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for its answer.", min=0.1, max=86400)
+    ] = 60.0,
 ) -> None:
     """Have the running daemon read its configuration again.
 

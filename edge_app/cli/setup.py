@@ -55,7 +55,7 @@ def doctor(
         Path | None,
         typer.Option(help="Write a support bundle here (.tar.gz), without secrets.", show_default=False),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds that a check may take.", min=1)] = 30.0,
+    timeout: Annotated[float, typer.Option(help="Seconds that a check may take.", min=1, max=3600)] = 30.0,
 ) -> None:
     """Say what keeps edge-app from working here.
 

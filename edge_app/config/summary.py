@@ -120,6 +120,7 @@ def config_warnings(loaded: LoadedConfig) -> Iterator[str]:
     if config.metrics.enabled and not parse_listen_address(config.metrics.address).local:
         yield "metrics.address: other machines can read it, and nothing asks them for a password"
     yield from _broker_warnings(config, "mqtt", config.mqtt)
+    yield from _command_warnings(config.mqtt)
     for name, sink in config.sinks.items():
         where = f"sinks.{name}"
         if not sink.enabled:
@@ -142,6 +143,14 @@ def _broker_warnings(config: AppConfig, where: str, section: MqttSection) -> Ite
         yield f"{where}.tls.insecure: anybody on the way to the broker can read and change what is published"
     yield from _label_warnings(config, where, section.home_assistant)
     yield from _outbox_warnings(where, section.outbox, durable=section.delivery.detections == "durable")
+
+
+def _command_warnings(section: MqttSection) -> Iterator[str]:
+    if section.commands.enabled and section.username is None and section.tls.cert_file is None:
+        yield (
+            "mqtt.commands.enabled: we do not log in at the broker; if nobody has to, whoever reaches it can "
+            "switch cameras off and have pictures taken"
+        )
 
 
 def _label_warnings(config: AppConfig, where: str, house: HomeAssistantSection) -> Iterator[str]:
