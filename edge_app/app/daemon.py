@@ -22,6 +22,7 @@ from edge_app.app.sinks import SinkBuilder
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.paths import service_state_directory
 from edge_app.config.per_model import config_of_model
+from edge_app.config.secret_names import name_warning
 from edge_app.config.secrets import PasswordReference, SecretRegistry, resolve_password
 from edge_app.errors import EdgeAppError
 from edge_app.messages import NodeInfo
@@ -291,6 +292,8 @@ class Application:
         password = resolve_password(section, where)
         if password is not None:
             self._secrets.add(password)
+            if words := name_warning(self._config, where, password):
+                logger.warning("%s", words)
         return password
 
     def _publisher_failed(self, error: BaseException) -> None:

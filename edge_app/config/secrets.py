@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, quote_plus
@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 
 HIDDEN = "***"
 _MAX_PASSWORD_BYTES = 4096
-_MIN_REPLACED_CHARS = 4
+MIN_REPLACED_CHARS = 4
 """A shorter secret would be found inside ordinary words, and its replacement would give it away."""
 
 # Bounded: a word of 64 KiB would otherwise be looked at once more from each of its letters, for seconds.
@@ -140,7 +140,7 @@ class SecretRegistry:
 
     def add(self, value: str) -> None:
         """Remember a secret, raw and percent-encoded. One of fewer than 4 characters cannot be hidden."""
-        if len(value) < _MIN_REPLACED_CHARS:
+        if len(value) < MIN_REPLACED_CHARS:
             return
         encoded = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
         encoded |= {re.sub("%..", lambda octet: octet.group().lower(), form) for form in encoded - {value}}
@@ -163,31 +163,35 @@ def escape_controls(text: str) -> str:
 
 
 def resolve_password(
-    reference: PasswordReference, where: str, environment: Mapping[str, str] | None = None
+    reference: PasswordReference,
+    where: str,
+    environment: Mapping[str, str] | None = None,
+    warn: Callable[[str], None] = _LOG.warning,
 ) -> str | None:
     """Return the password that a section refers to, or None if it refers to none.
-
-    One that is too short to be hidden in logs is warned about.
 
     Args:
         reference: The section, such as that of a camera or of the broker.
         where: The section's key, for messages: `mqtt`, `cameras.door`.
         environment: Environment variables; the process's own if None.
+        warn: Told of a password that is too short to be hidden in logs, and of a file that others can use.
 
     Raises:
         ConfigError: If it is not there, empty or unreadable. The message names the reference only where it
             cannot be the password itself, written into the wrong key.
     """
-    password = _find_password(reference, where, os.environ if environment is None else environment)
-    if password is not None and len(password) < _MIN_REPLACED_CHARS:
-        words = "%s: the password has fewer than %d characters: it cannot be hidden in logs"
-        _LOG.warning(words, where, _MIN_REPLACED_CHARS)
+    password = _find_password(reference, where, os.environ if environment is None else environment, warn)
+    if password is not None and len(password) < MIN_REPLACED_CHARS:
+        least = f"fewer than {MIN_REPLACED_CHARS} characters"
+        warn(f"{where}: the password has {least}: it cannot be hidden in logs")
     return password
 
 
-def _find_password(reference: PasswordReference, where: str, environment: Mapping[str, str]) -> str | None:
+def _find_password(
+    reference: PasswordReference, where: str, environment: Mapping[str, str], warn: Callable[[str], None]
+) -> str | None:
     if reference.password_file is not None:
-        return _from_file(Path(reference.password_file), f"{where}.password_file")
+        return _from_file(Path(reference.password_file), f"{where}.password_file", warn)
     if reference.password_env is not None:
         return _from_environment(reference.password_env, f"{where}.password_env", environment)
     if reference.password_credential is not None:
@@ -195,14 +199,16 @@ def _find_password(reference: PasswordReference, where: str, environment: Mappin
     return None
 
 
-def _from_file(path: Path, key: str) -> str:
+def _from_file(path: Path, key: str, warn: Callable[[str], None]) -> str:
     shown = _shown(path)
     hint = "write the password into the first line of that file, readable by the user that runs edge-app"
     try:
         if not path.is_file():
             raise ConfigError(f"{key}: there is no file {shown}.", hint=hint)
-        if path.stat().st_mode & stat.S_IROTH:
-            _LOG.warning("%s: every user can read %s; chmod 600 makes it private", key, shown)
+        mode = path.stat().st_mode
+        rights = [word for word, bit in (("read", stat.S_IROTH), ("change", stat.S_IWOTH)) if mode & bit]
+        if rights:
+            warn(f"{key}: every user can {' and '.join(rights)} {shown}; chmod 600 makes it private")
         with path.open("rb") as file:
             return _first_line(file.read(_MAX_PASSWORD_BYTES), f"{key}: the first line of {shown}", hint)
     except (OSError, ValueError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from edge_app.config.models import (
 )
 from edge_app.config.paths import jsonl_directory, outbox_directory
 from edge_app.config.per_model import cameras_by_model, config_of_model
+from edge_app.config.secret_names import name_warnings
 from edge_app.config.secrets import redact_uri
 from edge_app.errors import ConfigError
 from edge_app.files.place import why_unusable
@@ -111,8 +112,13 @@ def _sink(sink: MqttSinkSection | JsonlSinkSection) -> str:
     return ", ".join(words if sink.enabled else [*words, "not enabled"])
 
 
-def config_warnings(loaded: LoadedConfig) -> Iterator[str]:
-    """Return what of a good configuration may be missing later, or is not safe."""
+def config_warnings(loaded: LoadedConfig, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Return what of a good configuration may be missing later, or is not safe.
+
+    Args:
+        loaded: The configuration.
+        environment: In which passwords are looked up; the process's own if None.
+    """
     config = loaded.config
     for name in config.models.keys() - cameras_by_model(config).keys():
         yield f"models.{name}: no camera names it, so it is not loaded"
@@ -121,6 +127,7 @@ def config_warnings(loaded: LoadedConfig) -> Iterator[str]:
         yield "metrics.address: other machines can read it, and nothing asks them for a password"
     yield from _broker_warnings(config, "mqtt", config.mqtt)
     yield from _command_warnings(config.mqtt)
+    yield from name_warnings(config, environment)
     for name, sink in config.sinks.items():
         where = f"sinks.{name}"
         if not sink.enabled:

@@ -25,7 +25,7 @@ def check_configuration(subject: Subject) -> Result:
             subject.error.message, subject.error.hint or "Put right what is named; then check again."
         )
     assert subject.loaded is not None  # noqa: S101 - there is an error otherwise
-    warnings = list(config_warnings(subject.loaded))
+    warnings = list(config_warnings(subject.loaded, subject.environment))
     if warnings:
         return warning(f"{subject.path} is good, but {'; '.join(warnings)}", "Put right what is named.")
     return ok(f"{subject.path} is good, {len(subject.cameras)} cameras")

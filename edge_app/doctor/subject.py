@@ -11,9 +11,10 @@ from pathlib import Path
 
 from edge_app.config.camera_uri import CameraKind, parse_camera_uri
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
-from edge_app.config.models import CameraSection, JsonlSinkSection, MqttSinkSection, SecretReference
+from edge_app.config.models import CameraSection, JsonlSinkSection, MqttSinkSection
 from edge_app.config.paths import resolve_path
 from edge_app.config.per_model import cameras_by_model, config_of_model
+from edge_app.config.secret_names import password_references
 from edge_app.config.secrets import SecretRegistry, resolve_password
 from edge_app.config.yaml_reader import MAX_BYTES
 from edge_app.doctor.machine import Machine
@@ -49,6 +50,12 @@ class Subject:
     secrets: SecretRegistry = field(default_factory=SecretRegistry)
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     missing: Mapping[str, ConfigError] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where passwords are looked up: the service's credentials lie where its unit takes them from."""
+        given = os.environ.get("CREDENTIALS_DIRECTORY") or str(self.machine.path(CREDENTIALS))
+        return {**os.environ, "CREDENTIALS_DIRECTORY": given}
 
     @property
     def cameras(self) -> dict[str, CameraSection]:
@@ -95,9 +102,9 @@ def open_subject(path: Path | None, machine: Machine) -> Subject:
         return Subject(machine, path, error=error, secrets=secrets)
     passwords: dict[str, str] = {}
     missing: dict[str, ConfigError] = {}
-    for where, reference in _references(loaded):
+    for where, reference in password_references(loaded.config).items():
         try:
-            password = resolve_password(reference, where, _environment(machine))
+            password = resolve_password(reference, where, Subject(machine).environment)
         except ConfigError as error:
             missing[where] = error
             continue
@@ -105,17 +112,6 @@ def open_subject(path: Path | None, machine: Machine) -> Subject:
             passwords[where] = password
             secrets.add(password)
     return Subject(machine, path, loaded, None, secrets, passwords, missing)
-
-
-def _references(loaded: LoadedConfig) -> Iterator[tuple[str, SecretReference]]:
-    """Yield the sections that the daemon would take a password for."""
-    yield BROKER, loaded.config.mqtt
-    for name, sink in loaded.config.sinks.items():
-        if isinstance(sink, MqttSinkSection) and sink.enabled:
-            yield f"sinks.{name}", sink
-    for name, camera in loaded.config.cameras.items():
-        if camera.enabled:
-            yield f"cameras.{name}", camera
 
 
 def _referenced(path: Path) -> Iterator[str]:
@@ -132,12 +128,6 @@ def _referenced(path: Path) -> Iterator[str]:
         with suppress(OSError, ValueError):
             file = resolve_path(name, path.absolute().parent)
             yield from read_start(file, _MOST_BYTES).decode("utf-8", "replace").splitlines()[:1]
-
-
-def _environment(machine: Machine) -> dict[str, str]:
-    """Outside the service its credentials lie where the unit takes them from."""
-    given = os.environ.get("CREDENTIALS_DIRECTORY") or str(machine.path(CREDENTIALS))
-    return {**os.environ, "CREDENTIALS_DIRECTORY": given}
 
 
 def _stored_credentials(machine: Machine) -> Iterator[str]:

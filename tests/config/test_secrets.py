@@ -74,6 +74,12 @@ def test_a_file_that_everybody_can_read_is_warned_about(
     assert caplog.messages == [
         f"cameras.door.password_file: every user can read {path}; chmod 600 makes it private"
     ]
+    path.chmod(0o666)
+    said: list[str] = []
+    resolve_password(Reference(password_file=str(path)), "cameras.door", {}, said.append)
+    assert said == [
+        f"cameras.door.password_file: every user can read and change {path}; chmod 600 makes it private"
+    ]
 
 
 FILE_HINT = (

@@ -22,12 +22,16 @@ _KINDS: dict[str, Callable[..., Metric]] = {
     "histogram": HistogramMetricFamily,
 }
 
+_PLAIN = frozenset({"node", "camera", "model", "sink", "state", "stage", "reason"})
+"""Labels that hold names of the configuration or our own words."""
+
 
 class Page:
     """One scrape. Every family is in it, if only by name, so that a query for it is never a mistake.
 
     Args:
-        redact: Takes every label's value and returns it without secrets.
+        redact: Takes the labels' values and returns them without secrets. Names that the configuration gives
+            stay: topics show them anyway, and two that were hidden would be one.
     """
 
     def __init__(self, redact: Callable[[str], str] = str) -> None:
@@ -61,9 +65,12 @@ class Page:
         yield from self._metrics.values()
 
     def _shown(self, name: str, labels: Sequence[str]) -> list[str]:
-        if len(labels) != len(BY_NAME[name].labels):
-            raise ValueError(f"{name} has the labels {BY_NAME[name].labels}, found {len(labels)} values")
-        return [self._redact(label) for label in labels]
+        keys = BY_NAME[name].labels
+        if len(labels) != len(keys):
+            raise ValueError(f"{name} has the labels {keys}, found {len(labels)} values")
+        return [
+            label if key in _PLAIN else self._redact(label) for key, label in zip(keys, labels, strict=True)
+        ]
 
 
 def _empty(family: Family) -> Metric:

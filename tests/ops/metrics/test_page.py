@@ -68,6 +68,23 @@ def test_labels_are_shown_without_secrets() -> None:
     assert "***" in text
 
 
+def test_names_of_the_configuration_stay_apart_whatever_the_passwords_are() -> None:
+    secrets = SecretRegistry()
+    for password in ("gate", "yard", "live", "cloud", "mqtt"):
+        secrets.add(password)
+
+    def fill(page: Page) -> None:
+        for camera in ("gate", "yard"):
+            page.add("edge_app_frames_captured_total", 1, camera)
+            page.add_choice("edge_app_camera_state", ("live", "lost"), "live", camera)
+        page.add("edge_app_sink_failing", 0, "cloud")
+
+    text = generate_latest(registry_of(fill, secrets.redact)).decode()
+    lines = [line.rpartition(" ")[0] for line in text.splitlines() if "camera=" in line or "sink=" in line]
+    assert len(set(lines)) == len(lines) == 7
+    assert "***" not in text
+
+
 def test_labels_that_are_too_few_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="edge_app_lane_frames has the labels"):
         Page().add("edge_app_lane_frames", 1)
