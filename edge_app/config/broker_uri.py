@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from edge_app.config.camera_uri import require_host
 from edge_app.config.problems import shorten
-from edge_app.config.secrets import holds_userinfo, redact_uri
+from edge_app.config.secrets import hide_userinfo, holds_userinfo, redact_uri
 from edge_app.errors import ConfigError
 
 FORM = "mqtt://host[:1883], mqtts://host[:8883], ws://host[:80]/mqtt or wss://host[:443]/mqtt"
@@ -42,6 +42,7 @@ def parse_broker_uri(uri: str) -> BrokerUri:
     """
     shown = shorten(redact_uri(uri), 100)
     if holds_userinfo(uri):
+        shown = shorten(hide_userinfo(uri), 100)
         hint = "remove it from the URI; set username and password_file instead"
         raise ConfigError(f"holds a user name or password, found {shown}", hint=hint)
     scheme, separator, _ = uri.partition("://")

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from edge_app.config.describe import join_or
 from edge_app.config.problems import shorten
-from edge_app.config.secrets import holds_userinfo, redact_uri
+from edge_app.config.secrets import hide_userinfo, holds_userinfo, redact_uri
 from edge_app.errors import ConfigError
 
 KINDS = "a file, a folder or glob of images, rtsp://, rtsps://, http://, https://, v4l2://, csi://, gst:// or scene://"
@@ -80,7 +80,7 @@ def parse_camera_uri(uri: str) -> CameraUri:
     """
     if holds_userinfo(uri):
         raise _fault(
-            uri,
+            hide_userinfo(uri),
             "holds a user name or password",
             "remove it from the URI; set username and password_file instead",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -23,15 +24,24 @@ MIN_REPLACED_CHARS = 4
 
 # Bounded: a word of 64 KiB would otherwise be looked at once more from each of its letters, for seconds.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,63}(?:://|%3a%2f%2f)", re.IGNORECASE)
+_NETWORK_USERINFO = re.compile(r"(?:rtsps?|https?|mqtts?|wss?)://[^/?#]*@", re.IGNORECASE)
+"""Spaces included: a URI that was written over two lines has one, and `urlsplit` takes it."""
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
-_WORD_AND_AT = re.compile(r"([^\s/@]+)(@(?=[\w\[]))?")
-_COLON_OR_QUOTE = re.compile(r"([:'\"])")
+_BARE_AT = re.compile(r"(?<!\*\*\*)(?:@|%40)")
+_FOLDED = re.compile(r"[^\s/?#]+:\s+[^\s@]+@")
+_WORD_AND_AT = re.compile(r"([^\s@]+)(@(?=[\w\[]))?")
+_COLON_OR_QUOTE = re.compile(r"(:(?!//)|['\"])")
+"""The colon of a scheme separates no user from a password."""
 _SECRET_OPTION = re.compile(
     r"(?<![a-z])((?:password|passwd|passphrase|pass|pwd|user-pw|secret|token|api[_-]?key)\s*(?:=|%3d)\s*)"
     r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s&;,\"']+)",
     re.IGNORECASE,
 )
-
+_SECRET_OF_QUERY = re.compile(
+    r"((?:[?&]|%3f|%26)(?:login_?pass?|authorization|auth|key|signature|sig)(?:=|%3d))[^\s&;,\"']+",
+    re.IGNORECASE,
+)
+"""What cameras and their recorders call passwords in addresses; elsewhere these are ordinary words."""
 
 _FILE_NAME = re.compile(
     r"[a-z]+([._-][a-z]+)+|[\w.-]+\.(password|passwd|pass|pw|secret|txt)|(password|secret)s?", re.ASCII
@@ -74,7 +84,7 @@ def redact_uri(text: str) -> str:
         redacted.append(text[position:begin] + f"{HIDDEN}@" * bool(hidden))
         position = begin + hidden
     text = _WORD_AND_AT.sub(_without_bare_userinfo, "".join([*redacted, text[position:]]))
-    return _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", text)
+    return _SECRET_OF_QUERY.sub(rf"\g<1>{HIDDEN}", _SECRET_OPTION.sub(rf"\g<1>{HIDDEN}", text))
 
 
 def _without_bare_userinfo(found: re.Match[str]) -> str:
@@ -96,7 +106,20 @@ def holds_userinfo(uri: str) -> bool:
     scheme, separator, _ = uri.partition("://")
     if "@" in scheme and (separator or re.match(r"[^\s/@]*:", uri)):
         return True
+    if _NETWORK_USERINFO.match(uri):
+        return True
     return any(_userinfo(uri[begin:end]) for begin, end in _addresses(uri))
+
+
+def hide_userinfo(uri: str) -> str:
+    """Return a URI that `holds_userinfo` without it; if in doubt, without all before its last `@`."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or "@" in scheme:
+        return redact_uri(f"{HIDDEN}@{uri[_last_at(uri) :]}")
+    shown = redact_uri(uri)
+    if not _BARE_AT.search(shown):
+        return shown
+    return redact_uri(f"{scheme}://{HIDDEN}@{rest[_last_at(rest) :]}")
 
 
 def _addresses(text: str) -> list[tuple[int, int]]:
@@ -127,6 +150,8 @@ def _userinfo(address: str) -> int:
     first of them is then no host with a port.
     """
     authority = re.split(r"[/?#\s]", address, maxsplit=1)[0]
+    if _FOLDED.match(address):
+        return _last_at(address)
     if "@" in _decoded(authority) or not _HOST_AND_PORT.fullmatch(authority):
         return _last_at(address)
     return 0
@@ -139,10 +164,16 @@ class SecretRegistry:
         self._forms: tuple[str, ...] = ()
 
     def add(self, value: str) -> None:
-        """Remember a secret, raw and percent-encoded. One of fewer than 4 characters cannot be hidden."""
+        """Remember a secret, raw, percent-encoded and as JSON has it.
+
+        One of fewer than 4 characters cannot be hidden.
+        """
         if len(value) < MIN_REPLACED_CHARS:
             return
         encoded = {value, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]}
+        for ascii_only in (False, True):
+            as_json = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+            encoded |= {as_json, as_json.replace("/", "\\/")}
         encoded |= {re.sub("%..", lambda octet: octet.group().lower(), form) for form in encoded - {value}}
         self._forms = tuple(sorted({*self._forms, *encoded}, key=len, reverse=True))
 

@@ -13,14 +13,16 @@ import re
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge_app.doctor.bundle_file import FOLDER, place_bundle
+from edge_app.doctor.config_copy import config_copy
 from edge_app.doctor.machine import STATE_DIRECTORY, Machine
 from edge_app.doctor.report import as_json, as_text
-from edge_app.doctor.runner import Finding
-from edge_app.doctor.settings import SERVICE
+from edge_app.doctor.runner import Finding, clean
 from edge_app.doctor.subject import Subject
+from edge_app.doctor.unit import SERVICE, unit_without_secrets
 from edge_app.files.bounded import read_start
 
 LOG_LINES = "3000"
@@ -52,11 +54,11 @@ COMMANDS = (
     ("gst-inspect-1.0", "--print-blacklist"),
 )
 _SECRET_KEY = re.compile(
-    r"(?i)([\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key)[\"']?\s*:[ \t]*)"
-    r"(?!null\b)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,}][^,}\n]*)"
+    r"(?i)((?<![a-z])(?:[\w.-]{0,64}(?:password|passwd|passphrase|passwor[dt]|secret|token|api[_-]?key)"
+    r"|pass|pwd|credentials?)[\"']?[ \t]*:[ \t]*)(?!null\b|'\*\*\*')"
+    r"(\"(?:\\.|[^\"\\\n])*\"|'(?:''|[^'\n])*'|[^\s,}][^}\n]*)"
 )
 """A key of YAML or JSON that is called like a secret, with its value; not `password_file` and its kin."""
-_SYSTEM_PASSWORD = re.compile(r"(?m)^((?:Set|Load)Credential(?:Encrypted)?=[^:\n]*:)(?!/).*$")
 
 
 def write_bundle(path: Path, subject: Subject, findings: Sequence[Finding]) -> list[str]:
@@ -66,7 +68,10 @@ def write_bundle(path: Path, subject: Subject, findings: Sequence[Finding]) -> l
         EdgeAppError: It cannot be written, or something else than an earlier bundle is there.
     """
     redact = secret_free(subject.secrets.redact)
-    members = {name: redact(text)[-MOST_BYTES:] for name, text in _members(subject, findings)}
+    members = {
+        "doctor.json": json.dumps(as_json(_clean(findings, redact)), indent=2),
+        **{name: redact(text)[-MOST_BYTES:] for name, text in _members(subject, findings)},
+    }
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, text in members.items():
@@ -80,22 +85,21 @@ def write_bundle(path: Path, subject: Subject, findings: Sequence[Finding]) -> l
 
 def secret_free(redact: Callable[[str], str]) -> Callable[[str], str]:
     """Return what hides known secrets, and the values of keys that are called like secrets."""
+    return lambda text: _SECRET_KEY.sub(r"\g<1>***", redact(text))
 
-    def clean(text: str) -> str:
-        text = _SECRET_KEY.sub(r"\g<1>***", redact(text))
-        return _SYSTEM_PASSWORD.sub(r"\g<1>***", text)
 
-    return clean
+def _clean(findings: Sequence[Finding], redact: Callable[[str], str]) -> list[Finding]:
+    """Return findings without secrets: within JSON nobody would know where one ends."""
+    return [replace(finding, result=clean(finding.result, redact)) for finding in findings]
 
 
 def _members(subject: Subject, findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
     machine = subject.machine
     yield "doctor.txt", as_text(findings)
-    yield "doctor.json", json.dumps(as_json(findings), indent=2)
     yield "packages.txt", "\n".join(sorted(_packages()))
     yield "uname.txt", " ".join(platform.uname())
     if subject.path is not None:
-        yield f"config/{subject.path.name}", _read(subject.path)
+        yield f"config/{subject.path.name}", config_copy(subject.path, subject.credentials)
     for name in FILES:
         text = machine.read(name)
         if text is not None:
@@ -104,7 +108,8 @@ def _members(subject: Subject, findings: Sequence[Finding]) -> Iterator[tuple[st
         answer = machine.command(*command)
         if answer is not None:
             name = re.sub(r"[^\w.-]+", "-", " ".join(command)).strip("-")[:80]
-            yield f"commands/{name}.txt", f"{answer.output}\n{answer.errors}\n"
+            output = unit_without_secrets(answer.output) if command[0] == "systemctl" else answer.output
+            yield f"commands/{name}.txt", f"{output}\n{answer.errors}\n"
     yield from _manifests(machine)
 
 

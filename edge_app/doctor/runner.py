@@ -44,7 +44,7 @@ class _Running:
         return Finding(self._check.name, result, waited_s)
 
     def _main(self) -> None:
-        result = _clean(_run(self._check), self._redact)
+        result = clean(_run(self._check), self._redact)
         self._finding = Finding(self._check.name, result, time.monotonic() - self._began_s)
 
 
@@ -80,5 +80,6 @@ def _run(check: Check) -> Result:
         )
 
 
-def _clean(result: Result, redact: Callable[[str], str]) -> Result:
+def clean(result: Result, redact: Callable[[str], str]) -> Result:
+    """Return a result whose texts went through `redact`."""
     return Result(result.status, redact(result.found), None if result.fix is None else redact(result.fix))

@@ -11,9 +11,9 @@ from edge_app.config.summary import config_warnings
 from edge_app.doctor.machine import Machine
 from edge_app.doctor.result import Result, failed, ok, skipped, warning
 from edge_app.doctor.subject import INSTALLED_CONFIG, Subject
+from edge_app.doctor.unit import SERVICE
 
 _ASK_ENGINE = "from edge_app.doctor.engine_child import main; main()"
-SERVICE = "edge-app.service"
 
 
 def check_configuration(subject: Subject) -> Result:

@@ -18,6 +18,7 @@ from edge_app.config.secret_names import password_references
 from edge_app.config.secrets import SecretRegistry, resolve_password
 from edge_app.config.yaml_reader import MAX_BYTES
 from edge_app.doctor.machine import Machine
+from edge_app.doctor.unit import service_environment
 from edge_app.errors import ConfigError
 from edge_app.files.bounded import read_start
 
@@ -41,6 +42,8 @@ class Subject:
         passwords: Of the broker (`mqtt`), of further ones (`sinks.NAME`) and of cameras (`cameras.NAME`), of
             what is enabled; absent where there is none.
         missing: Why a password that is referred to could not be had, by the same keys.
+        environment: In which passwords are looked up: our own variables, in their place those of the unit,
+            and its credentials where it takes them from.
     """
 
     machine: Machine
@@ -50,12 +53,12 @@ class Subject:
     secrets: SecretRegistry = field(default_factory=SecretRegistry)
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     missing: Mapping[str, ConfigError] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
-    def environment(self) -> dict[str, str]:
-        """Where passwords are looked up: the service's credentials lie where its unit takes them from."""
-        given = os.environ.get("CREDENTIALS_DIRECTORY") or str(self.machine.path(CREDENTIALS))
-        return {**os.environ, "CREDENTIALS_DIRECTORY": given}
+    def credentials(self) -> frozenset[str]:
+        """The names of the service's credentials."""
+        return frozenset(file.name for file in self.machine.glob(f"{CREDENTIALS}/*"))
 
     @property
     def cameras(self) -> dict[str, CameraSection]:
@@ -93,28 +96,29 @@ def open_subject(path: Path | None, machine: Machine) -> Subject:
         secrets.add(secret)
     if path is None:
         return Subject(machine, secrets=secrets)
-    for secret in _referenced(path):
+    environment = _environment(machine)
+    for secret in _referenced(path, environment):
         secrets.add(secret)
     try:
         loaded = load_config(path)
         require_cameras(loaded)
     except ConfigError as error:
-        return Subject(machine, path, error=error, secrets=secrets)
+        return Subject(machine, path, error=error, secrets=secrets, environment=environment)
     passwords: dict[str, str] = {}
     missing: dict[str, ConfigError] = {}
     for where, reference in password_references(loaded.config).items():
         try:
-            password = resolve_password(reference, where, Subject(machine).environment)
+            password = resolve_password(reference, where, environment)
         except ConfigError as error:
             missing[where] = error
             continue
         if password is not None:
             passwords[where] = password
             secrets.add(password)
-    return Subject(machine, path, loaded, None, secrets, passwords, missing)
+    return Subject(machine, path, loaded, None, secrets, passwords, missing, environment)
 
 
-def _referenced(path: Path) -> Iterator[str]:
+def _referenced(path: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """Yield what a configuration refers to as a secret, also one that cannot be used for other reasons."""
     try:
         text = read_start(path, MAX_BYTES).decode("utf-8", "replace")
@@ -123,11 +127,16 @@ def _referenced(path: Path) -> Iterator[str]:
     for key, value in _REFERENCE.findall(text):
         name = value.strip("'\"")
         if key.endswith("env"):
-            yield os.environ.get(name, "")
+            yield environment.get(name, "")
             continue
         with suppress(OSError, ValueError):
             file = resolve_path(name, path.absolute().parent)
             yield from read_start(file, _MOST_BYTES).decode("utf-8", "replace").splitlines()[:1]
+
+
+def _environment(machine: Machine) -> dict[str, str]:
+    given = os.environ.get("CREDENTIALS_DIRECTORY") or str(machine.path(CREDENTIALS))
+    return {**os.environ, **service_environment(machine), "CREDENTIALS_DIRECTORY": given}
 
 
 def _stored_credentials(machine: Machine) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_app.config.broker_uri import parse_broker_uri
+from edge_app.config.camera_uri import parse_camera_uri
 from edge_app.config.secrets import (
     HIDDEN,
     SecretRegistry,
@@ -155,6 +158,11 @@ def test_a_credential_lies_in_its_directory_only(tmp_path: Path) -> None:
         ("rtspsrc user-pw=secret ! x", "rtspsrc user-pw=*** ! x"),
         ('rtspsrc user-pw="my secret" ! x', "rtspsrc user-pw=*** ! x"),
         ("first rtsp://u:p ss\nmail@h", "first rtsp://u:p ss\nmail@h"),
+        ("found admin:LE/AK33@10.1.2.3", "found ***@10.1.2.3"),
+        ("rtsp://admin: secret@h/x", "rtsp://***@h/x"),
+        ("http://h/v.cgi?loginuse=a&loginpas=secret&x=1", "http://h/v.cgi?loginuse=a&loginpas=***&x=1"),
+        ("http://h/?auth=secret&key=secret&sig=secret", "http://h/?auth=***&key=***&sig=***"),
+        ("http://h/%3fkey%3dsecret%26x", "http://h/%3fkey%3d***"),
     ],
 )
 def test_credentials_are_hidden(text: str, redacted: str) -> None:
@@ -257,3 +265,36 @@ def test_a_password_in_place_of_a_file_is_not_shown_by_its_path(
     message = _message(Reference(password_file=str(tmp_path / name)))  # as a configuration makes it absolute
     assert (name in message) is shown
     assert ("name not shown" in message) is not shown
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "admin:LE/AK33@10.1.2.3",
+        "admin:LE AK33@10.1.2.3",
+        "a:LE b:AK33@10.1.2.3",
+        "rtsp://admin: AK33@10.1.2.3/x",
+        "rtsp://admin:LE  AK33 @10.1.2.3/x",
+        "mqtt://admin: AK33@10.1.2.3",
+        "rtsp:admin:AK33@10.1.2.3/x",
+    ],
+)
+def test_a_user_in_an_address_of_any_form_is_refused_and_not_told(uri: str) -> None:
+    for parse in (parse_camera_uri, parse_broker_uri):
+        with pytest.raises(ConfigError) as caught:
+            parse(uri)
+        assert "AK33" not in str(caught.value)
+        assert "LE" not in str(caught.value)
+        assert "10.1.2.3" in str(caught.value)
+
+
+def test_a_secret_is_known_as_json_spells_it() -> None:
+    secret = 'p\u00e4"ss\\w/\U0001f600'
+    registry = SecretRegistry()
+    registry.add(secret)
+    for text in (
+        json.dumps(secret),
+        json.dumps(secret, ensure_ascii=False),
+        json.dumps(secret).replace("/", "\\/"),
+    ):
+        assert registry.redact(text) == f'"{HIDDEN}"'

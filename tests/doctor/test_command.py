@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import stat
 import tarfile
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.processes import edge_app_says
 SCENE = "scene://street?seed=1&size=320x192&fps=10"
 CAMERA_PASSWORD, BROKER_PASSWORD = "canary word/7f3a@x", "canary-b81c"
 STORED, TYPED = "canary-stored-99", "canary-typed-44"
+BY_VARIABLE = 'canary "first, second'
 
 
 def told(text: str) -> dict[str, Any]:
@@ -144,6 +146,7 @@ def leaky(root: Root, tmp_path: Path) -> tuple[Root, Path]:
     config.write_text(
         f"cameras:\n  door:\n    uri: rtsp://127.0.0.1:{port}/x\n    username: viewer\n"
         f"    password_file: door.password\n"
+        f"  gate: {{uri: 'rtsp://127.0.0.1:{port}/x', username: viewer, password_env: GATE_PASSWORD}}\n"
         f"mqtt:\n  uri: mqtt://127.0.0.1:{port}\n  username: edge\n  password_file: mqtt.password\n"
         f"# password: {TYPED}\n"
     )
@@ -162,9 +165,16 @@ def leaky(root: Root, tmp_path: Path) -> tuple[Root, Path]:
         f"gst user-pw={TYPED} ! x",
         BROKER_PASSWORD,
         STORED,
+        BY_VARIABLE,
+        json.dumps({"x": BY_VARIABLE}),
+        json.dumps({"pass": TYPED}),
+        f"credentials: ab,{TYPED}",
     ]
     root.command("journalctl", "cat <<'END'\nthe log begins\n" + "\n".join(lines) + "\nEND")
-    unit = f"Environment=MQTT_PASSWORD={BROKER_PASSWORD}\nSetCredential=mqtt-password:{TYPED}"
+    unit = (
+        f"Environment=MQTT_PASSWORD={BROKER_PASSWORD} {shlex.quote(f'GATE_PASSWORD={BY_VARIABLE}')}\n"
+        f"SetCredential=mqtt-password:{TYPED}\nSetCredential=b: \\\n {TYPED}\nExecStartPre=/bin/sh -c {TYPED}"
+    )
     root.command("systemctl", f"cat <<'END'\n{unit}\nEND")
     return root, config
 
