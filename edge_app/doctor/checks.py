@@ -12,8 +12,10 @@ from edge_app.app.engines import engine_directory
 from edge_app.config.models import AppConfig, JsonlSinkSection, MqttSection, MqttSinkSection
 from edge_app.config.paths import jsonl_directory
 from edge_app.doctor import gpu, metrics, network, nvdec, platform, resources, settings, video
+from edge_app.doctor.directories import check_directories, fix_for, why_useless
 from edge_app.doctor.machine import STATE_DIRECTORY, Machine
-from edge_app.doctor.result import Check, Result, skipped
+from edge_app.doctor.result import Check, Result, failed, skipped
+from edge_app.doctor.service_view import ServiceView, ask_service
 from edge_app.doctor.subject import BROKER, Subject
 from edge_app.ops.clock import kernel_clock_synced
 from edge_app.ops.node import host_node_name
@@ -44,6 +46,7 @@ def all_checks(subject: Subject) -> list[Check]:
     """Return the checks in the order in which people read them: the machine first, the cameras last."""
     machine = subject.machine
     driver = Once(partial(gpu.ask_driver, machine))
+    view = Once(partial(_view, subject))
     return [
         *_of_the_machine(machine),
         *_of_the_gpu(subject, driver),
@@ -54,9 +57,10 @@ def all_checks(subject: Subject) -> list[Check]:
         Check("csi", partial(video.check_csi, machine, subject.kinds)),
         *_of_resources(subject, driver),
         Check("service", partial(settings.check_service, machine)),
-        Check("configuration", partial(settings.check_configuration, subject)),
-        Check("secrets", partial(settings.check_secrets, subject)),
-        *_of_the_configuration(subject, driver),
+        Check("configuration", partial(settings.check_configuration, subject, view)),
+        Check("secrets", partial(settings.check_secrets, subject, view)),
+        Check("directories", partial(_directories, subject, driver, view)),
+        *_of_the_configuration(subject, driver, view),
     ]
 
 
@@ -113,7 +117,9 @@ def _outbox_bytes(config: AppConfig) -> int:
     return sum(broker.outbox.max_mib for broker in durable) << 20
 
 
-def _of_the_configuration(subject: Subject, driver: Once[gpu.Driver]) -> Iterator[Check]:
+def _of_the_configuration(
+    subject: Subject, driver: Once[gpu.Driver], view: Once[ServiceView]
+) -> Iterator[Check]:
     loaded = subject.loaded
     if loaded is None:
         for name in ("engine", "metrics", "broker", "sinks", "cameras"):
@@ -137,7 +143,7 @@ def _of_the_configuration(subject: Subject, driver: Once[gpu.Driver]) -> Iterato
         if isinstance(sink, MqttSinkSection):
             yield Check(f"sink {name}", partial(_broker, subject, where, sink))
         else:
-            yield Check(f"sink {name}", partial(_files, subject.machine, name, sink))
+            yield Check(f"sink {name}", partial(_files, subject, view, name, sink))
     for name in subject.cameras:
         yield Check(f"camera {name}", partial(_camera, subject, name))
 
@@ -148,8 +154,31 @@ def _broker(subject: Subject, where: str, section: MqttSection) -> Result:
     return network.check_broker(section, subject.passwords.get(where), where)
 
 
-def _files(machine: Machine, name: str, section: JsonlSinkSection) -> Result:
-    folder = _state(machine, section.directory) or jsonl_directory(section, f"sinks.{name}.directory")
+def _view(subject: Subject) -> ServiceView:
+    if subject.loaded is None:
+        return ServiceView()
+    return ask_service(subject.machine, subject.loaded.path.absolute())
+
+
+def _directories(subject: Subject, driver: Once[gpu.Driver], view: Once[ServiceView]) -> Result:
+    """Look at all but those of sinks; at those of engines where they are named, or there may be engines."""
+    if subject.loaded is None:
+        return skipped("no configuration that can be used")
+    sinks = {f"sinks.{name}.directory" for name in subject.sinks}
+    places = {key: place for key, place in view().places.items() if key not in sinks}
+    if not driver().gpus and "tensorrt" not in subject.backends.values():
+        named = subject.loaded.config.engine.directory is not None
+        places = {key: at for key, at in places.items() if named or not key.endswith("engine.directory")}
+    return check_directories(subject, places)
+
+
+def _files(subject: Subject, view: Once[ServiceView], name: str, section: JsonlSinkSection) -> Result:
+    key = f"sinks.{name}.directory"
+    place = view().places.get(key)
+    why = None if place is None else why_useless(subject, place)
+    if place is not None and why is not None:
+        return failed(why, fix_for(subject, key, place))
+    folder = _state(subject.machine, section.directory) or jsonl_directory(section, f"sinks.{name}.directory")
     return resources.check_files(folder, name, (section.max_mib * section.max_files) << 20)
 
 

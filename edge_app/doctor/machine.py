@@ -117,10 +117,15 @@ class Machine:
             gids |= set(os.getgroups())
         return User(name, uid, gid, frozenset({gid, *gids}))
 
-    def _as_service(self) -> dict[str, Any]:
+    def child_user(self) -> User | None:
+        """Return the service's user, if children of this Python are it; None: they are who we are."""
         user = self.user()
         installed = self.root == Path("/") and INSTALLED in Path(sys.prefix).parents
-        if os.geteuid() != 0 or user is None or user.name != SERVICE_USER or not installed:
+        return user if os.geteuid() == 0 and installed and user and user.name == SERVICE_USER else None
+
+    def _as_service(self) -> dict[str, Any]:
+        user = self.child_user()
+        if user is None:
             return {}
         env = {"HOME": STATE_DIRECTORY, "STATE_DIRECTORY": STATE_DIRECTORY, "XDG_CACHE_HOME": CACHE_DIRECTORY}
         # Both groups that the unit adds, whether or not the user is a member.

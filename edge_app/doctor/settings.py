@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_app.config.summary import config_warnings
 from edge_app.doctor.machine import Machine
 from edge_app.doctor.result import Result, failed, ok, skipped, warning
+from edge_app.doctor.service_view import ServiceView
 from edge_app.doctor.subject import INSTALLED_CONFIG, Subject
 from edge_app.doctor.unit import SERVICE
 
 _ASK_ENGINE = "from edge_app.doctor.engine_child import main; main()"
 
 
-def check_configuration(subject: Subject) -> Result:
-    """Say all that is wrong with the configuration, or what may be missing later."""
+def check_configuration(subject: Subject, ask: Callable[[], ServiceView]) -> Result:
+    """Say all that is wrong with the configuration, or what may be missing later.
+
+    Args:
+        subject: What is examined.
+        ask: Returns what the service finds of it; not asked where there is none that can be used.
+    """
     if subject.path is None:
         return skipped(f"none was named (--config), and there is no {INSTALLED_CONFIG}")
     if subject.error is not None:
@@ -25,23 +32,53 @@ def check_configuration(subject: Subject) -> Result:
             subject.error.message, subject.error.hint or "Put right what is named; then check again."
         )
     assert subject.loaded is not None  # noqa: S101 - there is an error otherwise
+    view = ask()
+    unusable = view.files if view.error is None else [view.error]
+    if unusable:
+        judge = failed if view.user is None or subject.of_service else warning
+        return judge(f"{_seen_by(view)}{' '.join(unusable)}", _readable(view, "640"))
     warnings = list(config_warnings(subject.loaded, subject.environment))
     if warnings:
         return warning(f"{subject.path} is good, but {'; '.join(warnings)}", "Put right what is named.")
     return ok(f"{subject.path} is good, {len(subject.cameras)} cameras")
 
 
-def check_secrets(subject: Subject) -> Result:
-    """Look whether every password that is referred to can be had."""
+def check_secrets(subject: Subject, ask: Callable[[], ServiceView]) -> Result:
+    """Look whether the service can have every password that is referred to, and nobody else.
+
+    Args:
+        subject: What is examined.
+        ask: Returns what the service finds of the configuration.
+    """
     if subject.loaded is None:
         return skipped("no configuration to take references from")
-    if not subject.missing:
-        return ok(f"{len(subject.passwords)} passwords, all of them found")
-    found = " ".join(error.message for error in subject.missing.values())
-    fix = next(iter(subject.missing.values())).hint or ""
-    if os.geteuid() != 0:
-        fix = f"{fix}; or only root may read it: sudo edge-app doctor".lstrip("; ")
-    return failed(found, f"{fix}.")
+    if subject.missing:
+        found = " ".join(error.message for error in subject.missing.values())
+        fix = next(iter(subject.missing.values())).hint or ""
+        if os.geteuid() != 0:
+            fix = f"{fix}; or only root may read it: sudo edge-app doctor".lstrip("; ")
+        return failed(found, f"{fix}.")
+    view = ask()
+    if view.secrets:
+        return failed(f"{_seen_by(view)}{' '.join(view.secrets.values())}", _readable(view, "600"))
+    warnings = list(dict.fromkeys([*subject.warnings, *view.warnings]))
+    passwords = f"{len(subject.passwords)} passwords, all of them found"
+    if warnings:
+        return warning(f"{passwords}; {'; '.join(warnings)}", "Put right what is named.")
+    return ok(passwords)
+
+
+def _seen_by(view: ServiceView) -> str:
+    return "" if view.user is None else f"as {view.user}, the service's user: "
+
+
+def _readable(view: ServiceView, mode: str) -> str:
+    user = view.user or "USER"
+    owner = user if mode == "600" else f"root:{user}"
+    return (
+        f"Put right what is named; what {user} may not read: sudo chown {owner} FILE, sudo chmod "
+        f"{mode} FILE, and x for it on the folders above."
+    )
 
 
 def check_engine(machine: Machine, path: Path, model: str | None) -> Result:

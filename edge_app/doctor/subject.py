@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,7 @@ class Subject:
         missing: Why a password that is referred to could not be had, by the same keys.
         environment: In which passwords are looked up: our own variables, in their place those of the unit,
             and its credentials where it takes them from.
+        warnings: What is wrong with passwords that could be had.
     """
 
     machine: Machine
@@ -54,11 +55,18 @@ class Subject:
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     missing: Mapping[str, ConfigError] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    warnings: Sequence[str] = ()
 
     @property
     def credentials(self) -> frozenset[str]:
         """The names of the service's credentials."""
         return frozenset(file.name for file in self.machine.glob(f"{CREDENTIALS}/*"))
+
+    @property
+    def of_service(self) -> bool:
+        """Whether it is what the installed service runs with, or lies beside it."""
+        folder = self.machine.path(INSTALLED_CONFIG).parent
+        return self.path is not None and folder in self.path.absolute().parents
 
     @property
     def cameras(self) -> dict[str, CameraSection]:
@@ -106,16 +114,17 @@ def open_subject(path: Path | None, machine: Machine) -> Subject:
         return Subject(machine, path, error=error, secrets=secrets, environment=environment)
     passwords: dict[str, str] = {}
     missing: dict[str, ConfigError] = {}
+    warnings: list[str] = []
     for where, reference in password_references(loaded.config).items():
         try:
-            password = resolve_password(reference, where, environment)
+            password = resolve_password(reference, where, environment, warnings.append)
         except ConfigError as error:
             missing[where] = error
             continue
         if password is not None:
             passwords[where] = password
             secrets.add(password)
-    return Subject(machine, path, loaded, None, secrets, passwords, missing, environment)
+    return Subject(machine, path, loaded, None, secrets, passwords, missing, environment, warnings)
 
 
 def _referenced(path: Path, environment: Mapping[str, str]) -> Iterator[str]:

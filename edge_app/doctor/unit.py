@@ -11,6 +11,8 @@ from edge_app.config.secrets import HIDDEN
 from edge_app.doctor.machine import Machine
 
 SERVICE = "edge-app.service"
+ASK_S = 5.0
+"""Longer than systemd takes to answer unless it hangs; what is not told then is not known."""
 
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)=(.*)", re.DOTALL)
 _SECTION = re.compile(r"\[[A-Za-z]+\]")
@@ -27,7 +29,7 @@ _ANYTHING = ("Environment", "UnsetEnvironment", "StandardInput", "LogExtraFields
 
 def settings_of(machine: Machine, *names: str) -> dict[str, list[str]]:
     """Return what `systemctl show` says of some settings of the service, each with all its values."""
-    answer = machine.command("systemctl", "show", SERVICE, "-p", ",".join(names))
+    answer = machine.command("systemctl", "show", SERVICE, "-p", ",".join(names), timeout_s=ASK_S)
     found: dict[str, list[str]] = {}
     for line in answer.output.splitlines() if answer is not None else ():
         name, separator, value = line.partition("=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -26,4 +27,21 @@ def why_unusable(directory: Path) -> str | None:
                 return f"the file system of {place} is read-only"
             return f"this user cannot write to {place}"
         return None
+    return None
+
+
+def why_not_writable(directory: Path) -> str | None:
+    """Return in words why this user cannot keep files in a directory, as `why_unusable`, but tried.
+
+    Rights do not tell all: nothing can be made in /proc, on a full disk, or where an attribute forbids it.
+    What is made to try it is removed at once; the directory itself is not made.
+    """
+    why = why_unusable(directory)
+    if why is not None:
+        return why
+    place = next(parent for parent in (directory, *directory.parents) if parent.is_dir())
+    try:
+        Path(tempfile.mkdtemp(prefix=".edge-app-", dir=place)).rmdir()
+    except OSError as error:
+        return f"nothing can be made in {place} ({(error.strerror or str(error)).lower()})"
     return None

@@ -16,6 +16,7 @@ import pytest
 
 from edge_app.doctor.command import run_doctor
 from edge_app.doctor.result import Check
+from edge_app.doctor.service_view import ServiceView
 from edge_app.doctor.settings import check_configuration
 from edge_app.doctor.subject import Subject
 from tests.brokers import Mosquitto, free_port, needs_mosquitto
@@ -88,7 +89,7 @@ def test_a_configuration_without_end_is_a_finding(
         os.mkfifo(path)
 
     def only_the_configuration(subject: Subject) -> list[Check]:
-        return [Check("configuration", lambda: check_configuration(subject))]
+        return [Check("configuration", lambda: check_configuration(subject, ServiceView))]
 
     monkeypatch.setattr("edge_app.doctor.command.all_checks", only_the_configuration)
     bundle = tmp_path / "bundle.tar.gz"
