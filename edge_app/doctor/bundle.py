@@ -54,8 +54,8 @@ COMMANDS = (
     ("gst-inspect-1.0", "--print-blacklist"),
 )
 _SECRET_KEY = re.compile(
-    r"(?i)((?<![a-z])(?:[\w.-]{0,64}(?:password|passwd|passphrase|passwor[dt]|secret|token|api[_-]?key)"
-    r"|pass|pwd|credentials?)[\"']?[ \t]*:[ \t]*)(?!null\b|'\*\*\*')"
+    r"(?i)((?:password|passwd|passphrase|passwort|secret|token|api[_-]?key|(?<![a-z])(?:pass|pwd|credentials?))"
+    r"[\"']?[ \t]*:[ \t]*)(?!null\b|'\*\*\*')"
     r"(\"(?:\\.|[^\"\\\n])*\"|'(?:''|[^'\n])*'|[^\s,}][^}\n]*)"
 )
 """A key of YAML or JSON that is called like a secret, with its value; not `password_file` and its kin."""
