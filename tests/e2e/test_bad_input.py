@@ -60,7 +60,7 @@ def not_a_model(path: Path) -> None:
                 "edge.yaml has 2 problems:\n"
                 "edge.yaml:4: cameras.film.max-fps: unknown key. Hint: did you mean max_fps?\n"
                 "edge.yaml:6: mqtt.keepalive_s: must be a whole number of seconds from 5 to 3600, "
-                "found the text 'soon'. Hint: the default is 15"
+                "found the text 'soon'. Hint: the default is 5"
             ),
         ),
         ("", f"edge.yaml: the file is empty. Hint: {START}"),
