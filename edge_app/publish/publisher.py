@@ -220,9 +220,16 @@ class MqttPublisher(Traffic):
         self._keep(lambda: self._encoder.node(state, reason))
 
     def set_info(self, info: NodeInfo) -> None:
-        """Publish what runs here, the model of all detections from now on with it; kept by the broker."""
-        self._keep(lambda: self._encoder.info(info))
+        """Publish what runs here, the model of all detections from now on with it; kept by the broker.
+
+        What concerns cameras that have gone is said once more, and never again.
+        """
+        with self._states_lock:
+            gone = self._encoder.gone(info)
+            self._put_all(self._encoder.info(info))
+            self._states.retire(gone)
         self._informed = True
+        self._connection.wake()
 
     def camera_changed(self, status: CameraStatus) -> None:
         """Publish a camera's state; kept by the broker."""
@@ -332,13 +339,18 @@ class MqttPublisher(Traffic):
         self._on_failure(error)
 
     def _keep(self, states: Callable[[], Iterable[Message]]) -> None:
-        kept = False
         with self._states_lock:  # numbering and replacing must not be overtaken by another thread
-            for message in states():
-                self._states.put(message)
-                kept = True
+            kept = self._put_all(states())
         if kept:
             self._connection.wake()
+
+    def _put_all(self, states: Iterable[Message]) -> bool:
+        """Keep states; return whether there were any. The lock is held."""
+        kept = False
+        for message in states:
+            self._states.put(message)
+            kept = True
+        return kept
 
     def _encoded(self, detections: Detections) -> Message:
         info = detections.info
