@@ -212,6 +212,8 @@ class MqttPublisher(Traffic):
         self._lane.shut(DropReason.SHUTDOWN)
         if self._outbox is not None:
             self._outbox.stop(max(0.5, deadline_s - time.monotonic()))
+        if self._desk is not None:
+            self._desk.join(max(0.0, deadline_s + 1.5 - time.monotonic()))
         return self._states.settled()
 
     def set_node_state(self, state: NodeState, reason: str | None = None) -> None:
@@ -269,6 +271,8 @@ class MqttPublisher(Traffic):
         self._lane.shut(DropReason.SHUTDOWN if self._stopping else DropReason.BROKER_ABSENT)
         if self._outbox is not None:
             self._outbox.disconnected()
+        if self._desk is not None:
+            self._desk.disconnected()
 
     def next_message(self, *, confirmable: bool) -> Message | None:
         """States first, health when it is due, live detections, then what waits on disk.
@@ -298,9 +302,11 @@ class MqttPublisher(Traffic):
         return kept
 
     def confirmed(self, message: Message) -> None:
-        """The broker has a state, or a message of the outbox."""
+        """The broker has a state, an answer, or a message of the outbox."""
         if self._outbox is not None and isinstance(message, StoredMessage):
             self._outbox.confirmed(message)
+        elif self._desk is not None and isinstance(message, Answer):
+            self._desk.confirmed(message)
         else:
             self._states.confirmed(message)
 
@@ -309,14 +315,23 @@ class MqttPublisher(Traffic):
         if self._outbox is not None and isinstance(message, StoredMessage):
             self._outbox.refused(message, reason)
             return True
+        if self._desk is not None and isinstance(message, Answer):
+            self._desk.refused(message, reason)
+            return True  # whoever chose the topic must look for it
         self._states.confirmed(message)
-        return isinstance(message, Answer)  # whoever chose the topic must look for it
+        return False
 
     def too_large(self, message: Message, reason: str) -> None:
-        """The broker does not take it: states go on, detections are counted, what is kept is set aside."""
+        """The broker does not take it: states go on, detections are counted, what is kept is set aside.
+
+        Of a snapshot whoever asked for it is told.
+        """
         if self._outbox is not None and isinstance(message, StoredMessage):
             self._published[message.camera] -= 1
             self._outbox.too_large(message, reason)
+            return
+        if self._desk is not None and isinstance(message, Answer):
+            self._desk.too_large(message, reason)
             return
         self._states.confirmed(message)
         if message.camera:
