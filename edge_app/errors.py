@@ -45,6 +45,10 @@ class CaptureError(EdgeAppError):
     """A camera could not be opened, or stopped delivering; the camera is tried again."""
 
 
+class AccessRefusedError(CaptureError):
+    """A camera wants another user name or password; those that try again and again are locked out."""
+
+
 class DecoderError(CaptureError):
     """A decoder cannot be had, or does not go on; the camera may be read through another one.
 

@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--audio", action="store_true", help="send an audio track too")
     parser.add_argument("--user", help="ask for this user name and the password read from standard input")
     parser.add_argument("--auth", choices=("basic", "digest"), default="digest")
+    parser.add_argument("--count", help="file that grows by a byte with each connection")
     parser.add_argument("--still", action="store_true", help="show one picture for ever")
     parser.add_argument("--noise", action="store_true", help="with --still: as a sensor sees it, in the dark")
     parser.add_argument("--late-keyframe", action="store_true", help="hold back the first keyframe")
@@ -89,6 +90,12 @@ def protect(server: Any, factory: Any, options: argparse.Namespace) -> None:
     factory.set_permissions(permissions)
 
 
+def count(path: str) -> None:
+    """Note one more connection."""
+    with open(path, "ab") as file:  # noqa: PTH123 - short, and run by the system's Python
+        file.write(b".")
+
+
 def main() -> None:
     options = arguments()
     Gst.init(None)
@@ -102,6 +109,8 @@ def main() -> None:
         protect(server, factory, options)
     if options.late_keyframe:
         factory.connect("media-configure", hold_back_first_keyframe)
+    if options.count:
+        server.connect("client-connected", lambda *_: count(options.count))
     server.get_mount_points().add_factory("/camera", factory)
     if not server.attach(None):
         sys.exit("the port cannot be bound")

@@ -211,6 +211,7 @@ class Application:
             raise
         finally:
             self._reloader.end()
+            self._fleet.tap.close()
             self._memory.stop()
             self._report.stop()
             # A service that stops on purpose is not started again for its watchdog.

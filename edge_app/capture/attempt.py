@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from edge_app.capture.frozen import FrozenWatch, SurfaceLooker, look_at
-from edge_app.errors import ChannelClosed, EdgeAppError, EndOfStream
+from edge_app.errors import AccessRefusedError, ChannelClosed, EdgeAppError, EndOfStream
 from edge_app.interfaces import FrameSink, Picture, Source
 from edge_app.messages import Frame, FrameInfo
 
@@ -96,6 +96,7 @@ class Attempt:
         size: (width, height) of the last picture, in pixels.
         end: How it ended.
         reason: Why it was lost, in words without credentials.
+        access_refused: Whether it was lost because the camera wants another user name or password.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Attempt:
         self.size: tuple[int, int] | None = None
         self.end: End | None = None
         self.reason: str | None = None
+        self.access_refused = False
 
     def start(self) -> None:
         """Begin to connect."""
@@ -184,6 +186,7 @@ class Attempt:
         except Revoked:
             logger.debug("camera %s: a reader that was given up came back", self._camera.camera_id)
         except EdgeAppError as error:
+            self.access_refused = isinstance(error, AccessRefusedError)
             self._lose(error.message)
         except Exception as error:  # noqa: BLE001 - whatever a camera does, the process goes on
             self._lose(f"unexpected {type(error).__name__}: {error}")

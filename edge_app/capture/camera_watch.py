@@ -34,6 +34,10 @@ LINGER_S = 1.0
 MAX_ABANDONED_PER_CAMERA = 3
 """Threads that hang inside a driver cannot be ended; all cameras together have a bound of their own."""
 
+REFUSED_MIN_S, REFUSED_MAX_S = 30.0, 300.0
+"""A camera that refuses a password is tried again after the first, then twice as long, up to the second: many
+lock an account, or an address, after a few wrong ones."""
+
 TICK_S = 1.0
 """So often cameras are looked at, although nothing is due."""
 
@@ -58,6 +62,11 @@ class CameraWatch:
         self._may_abandon = may_abandon
         self._looker = looker
         self._backoff = Backoff(camera.reconnect_min_s, camera.reconnect_max_s)
+        self._refusals = Backoff(
+            max(REFUSED_MIN_S, camera.reconnect_min_s),
+            max(REFUSED_MAX_S, camera.reconnect_max_s),
+            lambda _shortest, longest: longest,  # what is told stays the same
+        )
         self.camera_id = camera.camera_id
         self.frame_ids = itertools.count()
         """Shared by all its attempts."""
@@ -167,6 +176,7 @@ class CameraWatch:
         self._streaming_since_s = None
         self._retry_at_s = 0.0
         self._backoff.reset()
+        self._refusals.reset()
         self._show(CameraState.DISABLED, "a command disabled it")
         return float("inf")
 
@@ -214,11 +224,14 @@ class CameraWatch:
     def _lose(self, attempt: Attempt, state: CameraState, reason: str, now_s: float) -> None:
         if self._streaming_since_s is not None and now_s - self._streaming_since_s >= STEADY_S:
             self._backoff.reset()
+            self._refusals.reset()
         self._streaming_since_s = None
         self._attempt = None
         attempt.revoke()
         self._lingering.append(attempt)
-        wait_s = self._backoff.next_s()
+        wait_s = (self._refusals if attempt.access_refused else self._backoff).next_s()
+        if attempt.access_refused:
+            reason += f"; it is tried again after {wait_s:g} s, for many cameras lock those who try often"
         self._retry_at_s = now_s + wait_s
         self._replace_at_s = now_s + LINGER_S
         self._show(state, reason)

@@ -9,12 +9,16 @@ import ssl
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from edge_app.capture.authorization import authorization
 from edge_app.capture.credentials import Credentials
 from edge_app.config.camera_uri import CameraUri
+from edge_app.errors import AccessRefusedError
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _STATUS = re.compile(rb"(?:RTSP|HTTP)/1\.[01] (\d{3}) ?([ -~]{0,60})")
+_CHALLENGE = re.compile(rb"(?im)^WWW-Authenticate:(.*)$")
 _UNAUTHORIZED = (401, 403, 407)
+_MOST_BYTES = 1 << 16
 
 
 def explain_file(location: str) -> str:
@@ -45,11 +49,18 @@ def explain_device(location: str) -> str:
 
 
 def explain_server(uri: CameraUri, credentials: Credentials, *, timeout_s: float) -> str:
-    """Ask the camera's server, without credentials, and say what it answers."""
+    """Ask the camera's server, as a player does, and say what it answers.
+
+    The credentials are sent where it asks for them: only so a wrong password is told from another trouble of
+    a camera that has one.
+
+    Raises:
+        AccessRefusedError: It lets nobody in with these credentials, or without any.
+    """
     parts = urlsplit(uri.location)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     try:
-        status, words = _ask(parts, host, port, timeout_s)
+        status, words = _ask(parts, host, port, credentials, timeout_s)
     except (socket.gaierror, UnicodeError):  # the second: it cannot be a name at all
         return f"the host {host} is not known"
     except ConnectionRefusedError:
@@ -58,8 +69,10 @@ def explain_server(uri: CameraUri, credentials: Credentials, *, timeout_s: float
         return f"{host}:{port} does not answer"
     except OSError as error:
         return f"{host}:{port} cannot be reached: {error.strerror or type(error).__name__}"
+    except ValueError as error:
+        return f"{host}:{port}: {error}"
     if status in _UNAUTHORIZED:
-        return (
+        raise AccessRefusedError(
             f"{host}:{port} refuses this user name and password"
             if credentials
             else f"{host}:{port} asks for a user name and password"
@@ -69,24 +82,60 @@ def explain_server(uri: CameraUri, credentials: Credentials, *, timeout_s: float
     return f"{host}:{port} answers, but sends no video that can be decoded"
 
 
-def _ask(parts: SplitResult, host: str, port: int, timeout_s: float) -> tuple[int, str]:
-    """Return the status and its words of a DESCRIBE or GET; 0 if the answer is neither RTSP nor HTTP."""
+def _ask(
+    parts: SplitResult, host: str, port: int, credentials: Credentials, timeout_s: float
+) -> tuple[int, str]:
+    """Return the status and its words of a DESCRIBE or GET; 0 if the answer is neither RTSP nor HTTP.
+
+    Raises ValueError if it asks for a login of a kind that is not known.
+    """
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     query = f"?{parts.query}" if parts.query else ""
-    if parts.scheme.startswith("rtsp"):
-        request = f"DESCRIBE {parts.scheme}://{netloc}{parts.path}{query} RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+    is_rtsp = parts.scheme.startswith("rtsp")
+    if is_rtsp:
+        method, target = "DESCRIBE", f"{parts.scheme}://{netloc}{parts.path}{query}"
     else:
-        request = f"GET {parts.path or '/'}{query} HTTP/1.0\r\nHost: {netloc}\r\n\r\n"
+        method, target = "GET", f"{parts.path or '/'}{query}"
+    with _connect(parts.scheme, host, port, timeout_s) as connection:
+        status, words, challenges = _exchange(connection, method, target, netloc, None)
+        if status != 401 or not credentials:
+            return status, words
+        answer = authorization(challenges, credentials, method, target)
+        if is_rtsp:  # over the same connection: some cameras' challenges belong to it
+            return _exchange(connection, method, target, netloc, answer)[:2]
+    with _connect(parts.scheme, host, port, timeout_s) as connection:
+        return _exchange(connection, method, target, netloc, answer)[:2]
+
+
+def _exchange(
+    connection: socket.socket, method: str, target: str, netloc: str, answer: str | None
+) -> tuple[int, str, list[str]]:
+    """Send a request; return status, its words, and what login the other side asks for."""
+    if method == "DESCRIBE":
+        lines = [f"DESCRIBE {target} RTSP/1.0", f"CSeq: {1 if answer is None else 2}"]
+    else:
+        lines = [f"GET {target} HTTP/1.0", f"Host: {netloc}"]
+    lines += [] if answer is None else [f"Authorization: {answer}"]
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < _MOST_BYTES:
+        more = connection.recv(4096)
+        if not more:
+            break
+        head += more
+    found = _STATUS.match(head)
+    if found is None:
+        return 0, "", []
+    challenges = [value.decode("latin-1").strip() for value in _CHALLENGE.findall(head)]
+    return int(found[1]), found[2].decode().strip(), challenges
+
+
+def _connect(scheme: str, host: str, port: int, timeout_s: float) -> socket.socket:
     plain = socket.create_connection((host, port), timeout_s)
-    with _encrypted(plain, host) if parts.scheme in ("rtsps", "https") else plain as connection:
-        connection.sendall(request.encode())
-        answer = _STATUS.match(connection.recv(4096))
-    return (int(answer[1]), answer[2].decode().strip()) if answer else (0, "")
-
-
-def _encrypted(connection: socket.socket, host: str) -> socket.socket:
-    # Cameras sign their own certificates, and nothing secret is sent here.
+    if scheme not in ("rtsps", "https"):
+        return plain
+    # Cameras sign their own certificates; the capture itself does not check them either.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(connection, server_hostname=host)
+    return context.wrap_socket(plain, server_hostname=host)

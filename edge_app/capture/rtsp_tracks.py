@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import socket
 import ssl
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from edge_app.capture.authorization import authorization
 from edge_app.capture.credentials import Credentials
 from edge_app.errors import CaptureError
 
 _PORTS = {"rtsp": 554, "rtsps": 322}
 _MOST_BYTES = 1 << 16
-_HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,8 @@ def describe_tracks(location: str, credentials: Credentials, timeout_s: float) -
         with _connect(parts, host, port, timeout_s) as connection:
             status, headers, body = _ask(connection, url, 1, None)
             if status == 401 and credentials:
-                answer = _authorization(headers, credentials, url)
+                challenges = [value for name, value in headers if name == "www-authenticate"]
+                answer = authorization(challenges, credentials, "DESCRIBE", url)
                 status, headers, body = _ask(connection, url, 2, answer)
     except (OSError, ValueError) as error:
         raise CaptureError(f"{shown} does not describe itself: {error}") from None
@@ -90,11 +89,11 @@ def _connect(parts: SplitResult, host: str, port: int, timeout_s: float) -> sock
 
 
 def _ask(
-    connection: socket.socket, url: str, number: int, authorization: str | None
+    connection: socket.socket, url: str, number: int, answer: str | None
 ) -> tuple[int, list[tuple[str, str]], str]:
     """Send DESCRIBE and return status, headers with lower-case names, and body."""
     lines = [f"DESCRIBE {url} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp"]
-    lines += [f"Authorization: {authorization}"] if authorization else []
+    lines += [f"Authorization: {answer}"] if answer else []
     connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
     head, rest = _until_blank_line(connection)
     status = re.match(r"RTSP/1\.\d (\d{3})", head)
@@ -124,31 +123,3 @@ def _until_blank_line(connection: socket.socket) -> tuple[str, bytes]:
         received += more
     head, _, rest = received.partition(b"\r\n\r\n")
     return head.decode("latin-1"), rest
-
-
-def _authorization(headers: list[tuple[str, str]], credentials: Credentials, url: str) -> str:
-    challenges = [value for name, value in headers if name == "www-authenticate"]
-    user, password = credentials.username or "", credentials.password or ""
-    for challenge in challenges:
-        if challenge.lower().startswith("digest "):
-            return _digest(challenge, user, password, url)
-    if any(challenge.lower().startswith("basic") for challenge in challenges):
-        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    raise ValueError("it asks for a kind of login that is not known")
-
-
-def _digest(challenge: str, user: str, password: str, url: str) -> str:
-    """Answer a challenge without `qop`, as cameras send it; one with it is answered in the same old way."""
-    given = dict(re.findall(r'(\w+)="?([^",]*)"?', challenge.partition(" ")[2]))
-    algorithm = given.get("algorithm", "MD5").upper()
-    if algorithm not in _HASHES:
-        raise ValueError(f"it asks for a Digest of {algorithm}")
-
-    def hashed(text: str) -> str:
-        return hashlib.new(_HASHES[algorithm], text.encode(), usedforsecurity=False).hexdigest()
-
-    realm, nonce = given.get("realm", ""), given.get("nonce", "")
-    response = hashed(f"{hashed(f'{user}:{realm}:{password}')}:{nonce}:{hashed(f'DESCRIBE:{url}')}")
-    named = "" if "algorithm" not in given else f", algorithm={algorithm}"
-    asked = f'Digest username="{user}", realm="{realm}", nonce="{nonce}", uri="{url}"'
-    return f'{asked}, response="{response}"{named}'

@@ -52,6 +52,7 @@ class SnapshotTap:
         self._sink = sink
         self._lock = threading.Lock()
         self._wishes: dict[str, list[_Wish]] = {}
+        self._closed = False
 
     def put(self, frame: Frame) -> None:
         """Hand a frame over; see `FrameSink.put`."""
@@ -67,6 +68,8 @@ class SnapshotTap:
         """Wait for the next frame of a camera and return a copy, or None if none came in time."""
         wish = _Wish()
         with self._lock:
+            if self._closed:
+                return None
             self._wishes.setdefault(camera_id, []).append(wish)
         wish.came.wait(timeout_s)
         with self._lock:
@@ -74,6 +77,15 @@ class SnapshotTap:
             if left:
                 self._wishes[camera_id] = left
         return wish.shot
+
+    def close(self) -> None:
+        """No frame comes any more: whoever waits for one gets none, and so does whoever asks. Idempotent."""
+        with self._lock:
+            self._closed = True
+            wishes = [wish for waiting in self._wishes.values() for wish in waiting]
+            self._wishes.clear()
+        for wish in wishes:
+            wish.came.set()
 
     def _grant(self, frame: Frame) -> None:
         with self._lock:

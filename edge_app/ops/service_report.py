@@ -71,7 +71,7 @@ class ServiceReport:
     It does nothing where nobody listens (no `NOTIFY_SOCKET`).
 
     Args:
-        state: Asked from a thread of its own; must return at once.
+        state: Asked from a thread of its own, until READY, and then for each STATUS; must return at once.
         alive: Whether to send the next WATCHDOG: false lets the service manager end the process.
         clock: Seconds that only grow.
     """
@@ -116,7 +116,16 @@ class ServiceReport:
     def step(self) -> None:
         """Tell what is due at this moment."""
         now_s = self._clock()
-        state = self._state()
+        told: list[str] = []
+        if not self._ready or now_s >= self._status_due_s:
+            told += self._ready_and_status(self._state(), now_s)
+        if self._watchdog_s is not None and now_s >= self._watchdog_due_s and self._alive():
+            self._watchdog_due_s = now_s + self._watchdog_s
+            told.append("WATCHDOG=1")
+        if told:
+            notify(*told)
+
+    def _ready_and_status(self, state: ServiceState, now_s: float) -> list[str]:
         told: list[str] = []
         if not self._ready and (reason := state.reason_to_be_ready(now_s - self._began_s)) is not None:
             self._ready = True
@@ -125,11 +134,7 @@ class ServiceReport:
         if told or now_s >= self._status_due_s:
             self._status_due_s = now_s + STATUS_EVERY_S
             told.append(f"STATUS={state}" if self._ready else f"STATUS=waiting for the first frame: {state}")
-        if self._watchdog_s is not None and now_s >= self._watchdog_due_s and self._alive():
-            self._watchdog_due_s = now_s + self._watchdog_s
-            told.append("WATCHDOG=1")
-        if told:
-            notify(*told)
+        return told
 
     def _main(self) -> None:
         while not self._stop.wait(POLL_S):

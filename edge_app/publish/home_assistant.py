@@ -53,11 +53,13 @@ class Discovery:
 
     def messages(self, info: NodeInfo) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield topic and payload of each device: the node, then its cameras."""
-        node = f"{_id(self.topics.root)}__{_id(self.topics.node)}"
-        yield f"{self.prefix}/device/{node}/node/config", self._node(info)
+        yield self._topic("node"), self._node(info)
         for camera_id, model in info.models.items():
-            topic = f"{self.prefix}/device/{node}/camera-{_id(camera_id)}/config"
-            yield topic, self._camera(info, camera_id, model)
+            yield self.camera_topic(camera_id), self._camera(info, camera_id, model)
+
+    def camera_topic(self, camera_id: str) -> str:
+        """Return where a camera's device is described; an empty message there removes it."""
+        return self._topic(f"camera-{_id(camera_id)}")
 
     def warn(self, info: NodeInfo) -> None:
         """Log which of the labels to show no model has."""
@@ -69,6 +71,9 @@ class Discovery:
         """Return the labels of a model that are shown."""
         wanted = self.classes or (model.labels if len(model.labels) <= MOST_CLASSES else USUAL)
         return [label for label in model.labels if label in wanted]
+
+    def _topic(self, device: str) -> str:
+        return f"{self.prefix}/device/{_id(self.topics.root)}__{_id(self.topics.node)}/{device}/config"
 
     def _node(self, info: NodeInfo) -> dict[str, Any]:
         state, health = self.topics.status, self.topics.health

@@ -212,6 +212,8 @@ class MqttPublisher(Traffic):
         self._lane.shut(DropReason.SHUTDOWN)
         if self._outbox is not None:
             self._outbox.stop(max(0.5, deadline_s - time.monotonic()))
+        if self._desk is not None:
+            self._desk.join(max(0.0, deadline_s + 1.5 - time.monotonic()))
         return self._states.settled()
 
     def set_node_state(self, state: NodeState, reason: str | None = None) -> None:
@@ -220,9 +222,16 @@ class MqttPublisher(Traffic):
         self._keep(lambda: self._encoder.node(state, reason))
 
     def set_info(self, info: NodeInfo) -> None:
-        """Publish what runs here, the model of all detections from now on with it; kept by the broker."""
-        self._keep(lambda: self._encoder.info(info))
+        """Publish what runs here, the model of all detections from now on with it; kept by the broker.
+
+        What concerns cameras that have gone is said once more, and never again.
+        """
+        with self._states_lock:
+            gone = self._encoder.gone(info)
+            self._put_all(self._encoder.info(info))
+            self._states.retire(gone)
         self._informed = True
+        self._connection.wake()
 
     def camera_changed(self, status: CameraStatus) -> None:
         """Publish a camera's state; kept by the broker."""
@@ -262,6 +271,8 @@ class MqttPublisher(Traffic):
         self._lane.shut(DropReason.SHUTDOWN if self._stopping else DropReason.BROKER_ABSENT)
         if self._outbox is not None:
             self._outbox.disconnected()
+        if self._desk is not None:
+            self._desk.disconnected()
 
     def next_message(self, *, confirmable: bool) -> Message | None:
         """States first, health when it is due, live detections, then what waits on disk.
@@ -291,9 +302,11 @@ class MqttPublisher(Traffic):
         return kept
 
     def confirmed(self, message: Message) -> None:
-        """The broker has a state, or a message of the outbox."""
+        """The broker has a state, an answer, or a message of the outbox."""
         if self._outbox is not None and isinstance(message, StoredMessage):
             self._outbox.confirmed(message)
+        elif self._desk is not None and isinstance(message, Answer):
+            self._desk.confirmed(message)
         else:
             self._states.confirmed(message)
 
@@ -302,14 +315,23 @@ class MqttPublisher(Traffic):
         if self._outbox is not None and isinstance(message, StoredMessage):
             self._outbox.refused(message, reason)
             return True
+        if self._desk is not None and isinstance(message, Answer):
+            self._desk.refused(message, reason)
+            return True  # whoever chose the topic must look for it
         self._states.confirmed(message)
-        return isinstance(message, Answer)  # whoever chose the topic must look for it
+        return False
 
     def too_large(self, message: Message, reason: str) -> None:
-        """The broker does not take it: states go on, detections are counted, what is kept is set aside."""
+        """The broker does not take it: states go on, detections are counted, what is kept is set aside.
+
+        Of a snapshot whoever asked for it is told.
+        """
         if self._outbox is not None and isinstance(message, StoredMessage):
             self._published[message.camera] -= 1
             self._outbox.too_large(message, reason)
+            return
+        if self._desk is not None and isinstance(message, Answer):
+            self._desk.too_large(message, reason)
             return
         self._states.confirmed(message)
         if message.camera:
@@ -332,13 +354,18 @@ class MqttPublisher(Traffic):
         self._on_failure(error)
 
     def _keep(self, states: Callable[[], Iterable[Message]]) -> None:
-        kept = False
         with self._states_lock:  # numbering and replacing must not be overtaken by another thread
-            for message in states():
-                self._states.put(message)
-                kept = True
+            kept = self._put_all(states())
         if kept:
             self._connection.wake()
+
+    def _put_all(self, states: Iterable[Message]) -> bool:
+        """Keep states; return whether there were any. The lock is held."""
+        kept = False
+        for message in states:
+            self._states.put(message)
+            kept = True
+        return kept
 
     def _encoded(self, detections: Detections) -> Message:
         info = detections.info

@@ -105,6 +105,7 @@ class SinkGroup:
         """Say what runs here."""
         with self._lock:
             self._info = info
+            self._cameras = {name: status for name, status in self._cameras.items() if name in info.models}
             for name, sink in self._others.items():
                 self._ask(name, sink, lambda sink: sink.set_info(info))
             self._main.set_info(info)

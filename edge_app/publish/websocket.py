@@ -56,6 +56,9 @@ class WebSocket:
         self._frame_left = 0
         """Bytes of the data frame being read that have not come yet."""
         self._out = bytearray()
+        """Of the frame that is on its way."""
+        self._pong: bytes | None = None
+        """Body of the newest ping without an answer: the older ones need none (RFC 6455, section 5.5.3)."""
         self._sending = 0
         """Length of the data whose frame is on its way."""
         self._closed = False
@@ -176,15 +179,19 @@ class WebSocket:
 
     def _answer(self, opcode: int, body: bytes) -> None:
         if opcode == PING:
-            self._out += _frame(PONG, body)  # behind the frame that is on its way, if there is one
+            self._pong = body
         elif opcode == CLOSE:
             self._out += _frame(CLOSE, body[:2])
-            self._closed = True
+            self._pong, self._closed = None, True
         with contextlib.suppress(*_WOULD_WAIT):  # it goes with what is sent next
             self._flush()
 
     def _flush(self) -> None:
-        while self._out:
+        """Send what is on its way, then the answer to the newest ping: frames do not mix."""
+        while self._out or self._pong is not None:
+            if not self._out and self._pong is not None:
+                self._out += _frame(PONG, self._pong)
+                self._pong = None
             sent = self._sock.send(self._out)
             del self._out[:sent]
 

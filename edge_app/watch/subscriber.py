@@ -181,11 +181,11 @@ class Subscriber(Traffic):
         return self._cameras.get((node, camera_id)) or FollowedCamera(self._window_s)
 
     def _forget(self, address: Address) -> None:
-        """An empty retained message takes a node or camera away."""
+        """An empty retained message takes a node or camera away, if it is its status."""
         with self._lock:
             if address.kind is Kind.NODE_STATUS:
                 self._nodes.pop(address.node, None)
-            elif address.camera_id is not None:
+            elif address.kind is Kind.CAMERA_STATUS and address.camera_id is not None:
                 self._cameras.pop((address.node, address.camera_id), None)
 
     def _failed(self, error: BaseException) -> None:

@@ -11,7 +11,7 @@ import pytest
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera, create_source
 from edge_app.capture.ffmpeg import follows_size_changes
-from edge_app.errors import CaptureError
+from edge_app.errors import AccessRefusedError, CaptureError
 from edge_app.messages import CameraState
 from tests.capture.mjpeg_server import MjpegServer
 from tests.capture.parts import RecordingObserver, RecordingSink, index_of, section
@@ -96,6 +96,14 @@ def test_basic_authentication(serve: Serve) -> None:
     source.close()
 
 
+def test_what_else_is_wrong_is_told_although_it_asks_for_a_password(serve: Serve) -> None:
+    server = serve(username="ad min", password=CANARY)
+    uri = server.uri.replace("/stream", "/nothing")
+    with pytest.raises(CaptureError, match="answers 404") as raised:
+        create_source("door", section(uri, username="ad min"), CANARY).open()
+    assert not isinstance(raised.value, AccessRefusedError)
+
+
 @pytest.mark.parametrize(
     ("username", "password", "reason"),
     [("ad min", "c4n4ry wrong", "refuses this user name and password"), (None, None, "asks for a user name")],
@@ -104,7 +112,7 @@ def test_a_refused_password_is_said_and_not_shown(
     serve: Serve, username: str, password: str, reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server = serve(username="ad min", password=CANARY)
-    with pytest.raises(CaptureError, match=reason) as raised:
+    with pytest.raises(AccessRefusedError, match=reason) as raised:
         create_source("door", section(server.uri, username=username), password).open()
     assert "c4n4ry" not in str(raised.value) + repr(raised.value) + capfd.readouterr().err
 

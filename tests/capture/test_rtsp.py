@@ -8,16 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from edge_app.capture import camera_watch
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera, create_source
 from edge_app.capture.ffmpeg import OPTIONS_VARIABLE
 from edge_app.capture.gstreamer import opencv_has_gstreamer
 from edge_app.errors import CaptureError
 from edge_app.messages import CameraState
-from tests.capture.parts import RecordingObserver, RecordingSink, RtspServer, section
+from tests.capture.parts import RecordingObserver, RecordingSink, RtspServer, section, wait_until
 
 pytestmark = pytest.mark.rtsp
 CANARY = 'c4n4ry p@ss"\\/w:rd%!'
@@ -118,7 +120,8 @@ def test_a_wrong_password_is_said_and_appears_nowhere(
         groups[0].start()
         _, status = observer.wait("gate", CameraState.LOST)
         groups[0].stop(2.0)
-    assert status.reason == f"127.0.0.1:{server.port} refuses this user name and password"
+    assert status.reason is not None
+    assert status.reason.startswith(f"127.0.0.1:{server.port} refuses this user name and password; ")
     outputs = capfd.readouterr()
     for text in (caplog.text, outputs.out, outputs.err, repr(observer.seen)):
         assert "c4n4ry" not in text
@@ -254,3 +257,61 @@ def test_a_camera_that_shows_one_picture_for_ever_is_frozen_and_one_with_a_senso
     sink.wait_frames("noisy", 25)
     time.sleep(max(0.0, noisy_since_s + 4 - time.monotonic()))
     assert CameraState.FROZEN not in observer.states("noisy")
+
+
+@pytest.fixture
+def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_watch, "REFUSED_MIN_S", 1.5)
+    monkeypatch.setattr(camera_watch, "REFUSED_MAX_S", 3.0)
+
+
+@pytest.mark.usefixtures("quick_refusals")
+@pytest.mark.parametrize("auth", ["basic", "digest"])
+def test_a_camera_that_refuses_the_password_is_not_asked_so_often_that_it_locks_the_account(
+    rtsp_server: Start,
+    sink: RecordingSink,
+    observer: RecordingObserver,
+    groups: list[CameraGroup],
+    tmp_path: Path,
+    auth: str,
+) -> None:
+    count = tmp_path / "count"
+    server = rtsp_server("--user", "viewer", "--auth", auth, "--count", str(count), password=CANARY)
+    settings = section(server.uri, username="viewer")  # otherwise tried again every 0.2 to 0.5 s
+    group = CameraGroup([create_camera("gate", settings, "wrong")], sink, observer)
+    groups.append(group)
+    group.start()
+    why = f"127.0.0.1:{server.port} refuses this user name and password; it is tried again after"
+    first_s, first = observer.wait("gate", CameraState.LOST)
+    assert first.reason == f"{why} 1.5 s, for many cameras lock those who try often"
+    second_s, second = observer.wait("gate", CameraState.LOST, after=2)
+    assert second.reason is not None
+    assert second.reason.startswith(f"{why} 3 s")
+    assert second_s - first_s >= 1.5
+    time.sleep(2.0)
+    assert count.stat().st_size == 4, "two attempts, each with a question why it failed"
+    assert len(observer.seen) == 3, "connecting, and lost twice"
+
+    group.switch("gate", enabled=False)
+    observer.wait("gate", CameraState.DISABLED)
+    group.switch("gate", enabled=True)
+    wait_until(lambda: count.stat().st_size == 6, 2.0)
+    third = observer.wait("gate", CameraState.LOST, after=4)[1]
+    assert third.reason == first.reason, "it begins anew"
+
+    group.let_go("gate")
+    group.add(create_camera("gate", settings, CANARY))  # a reload, with the right password
+    sink.wait_frames("gate", 5)
+
+
+@pytest.mark.usefixtures("quick_refusals")
+@pytest.mark.parametrize("auth", ["basic", "digest"])
+def test_another_trouble_of_a_camera_with_a_password_is_not_taken_for_a_wrong_one(
+    rtsp_server: Start, sink: RecordingSink, observer: RecordingObserver, groups: list[CameraGroup], auth: str
+) -> None:
+    server = rtsp_server("--user", "viewer", "--auth", auth, password=CANARY)
+    settings = section(server.uri.replace("/camera", "/nothing"), username="viewer")
+    groups.append(CameraGroup([create_camera("gate", settings, CANARY)], sink, observer))
+    groups[-1].start()
+    _, status = observer.wait("gate", CameraState.LOST)
+    assert status.reason == f"127.0.0.1:{server.port} answers 404 Not Found"

@@ -57,6 +57,17 @@ def test_where_no_frame_comes_there_is_none() -> None:
     assert not tap._wishes
 
 
+def test_once_it_is_closed_nobody_waits() -> None:
+    tap, found = SnapshotTap(RecordingSink()), list[Shot | None]()
+    waiting = ask(tap, found)
+    began_s = time.monotonic()
+    tap.close()
+    waiting.join(5)
+    assert tap.take("yard", 5.0) is None
+    assert (found, time.monotonic() - began_s < 2) == ([None], True)
+    tap.put(frame(1))
+
+
 def test_a_frame_in_a_gpu_s_memory_is_fetched_and_one_that_cannot_be_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

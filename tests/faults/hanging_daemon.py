@@ -2,17 +2,19 @@
 
     python -m tests.faults.hanging_daemon CONFIG PART TRIGGER DEADLINE_S
 
-PART is capture, feeder, inference, postprocess or publisher. What hangs lies behind the protocol that the
-daemon knows the part by; the daemon itself is as it is, but for its deadline.
+PART is capture, feeder, inference, postprocess, publisher, or disk: that of every outbox. What hangs lies
+behind the protocol that the daemon knows the part by; the daemon itself is as it is, but for its deadline.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +28,7 @@ from edge_app.interfaces import Backend, BatchResult, Pending, Slot
 from edge_app.messages import Candidates, Detections, Frame, FrameInfo, Timings
 from edge_app.ops.process import leave
 from edge_app.pipeline import street
+from edge_app.publish.outbox.store import OutboxStore
 from edge_app.publish.publisher import MqttPublisher
 
 
@@ -75,9 +78,27 @@ class HangingBackend:
         return HangingPending(self._inner.submit(slot, frames), self._hang)
 
 
+class HangingDatabase:
+    """A connection to a database that is another one, until its disk hangs."""
+
+    def __init__(self, inner: sqlite3.Connection, hang: Hang) -> None:
+        self._inner, self._hang = inner, hang
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return partial(self._call, found) if callable(found) else found
+
+    def _call(self, original: Callable[..., Any], *arguments: Any) -> Any:
+        self._hang.here("disk")
+        return original(*arguments)
+
+
 def let_hang(hang: Hang) -> None:
     """Put what may hang into the daemon's place of the parts."""
-    next_message = MqttPublisher.next_message
+    next_message, connected = MqttPublisher.next_message, OutboxStore._connect
+
+    def connect(self: OutboxStore, *, synced: bool) -> Any:
+        return HangingDatabase(connected(self, synced=synced), hang)
 
     def opened(*arguments: Any, **options: Any) -> Detector:
         detector = open_detector(*arguments, **options)
@@ -102,6 +123,7 @@ def let_hang(hang: Hang) -> None:
         hang.here("publisher")
         return next_message(self, confirmable=confirmable)
 
+    OutboxStore._connect = connect  # type: ignore[method-assign]
     vars(open_models)["open_detector"] = opened
     vars(fleet)["create_camera"] = created
     MqttPublisher.next_message = message  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemon import BASE, Daemon, write_config
 from tests.e2e.scrape import Watcher
 from tests.processes import environment
-from tests.publish.parts import Parts
+from tests.publish.parts import Parts, Recorder
 from tests.service_manager import ServiceManager
 
 pytestmark = [pytest.mark.broker, needs_mosquitto]
@@ -182,3 +182,54 @@ def test_time_in_which_the_process_stands_still_does_not_count(
         until(lambda t=topic, n=count: len(recorder.on(f"{t}/detections")) > n + 1, f"{camera} goes on")  # type: ignore[misc]
     assert "stalled" not in daemon.log
     assert "hangs" not in daemon.log
+
+
+def test_a_disk_that_hangs_costs_what_was_to_be_kept_on_it_and_nothing_else(
+    mosquitto: Mosquitto, parts: Parts, manager: ServiceManager, tmp_path: Path
+) -> None:
+    """That of the main broker's outbox, and of a further sink's: the rest goes on for several deadlines."""
+    mosquitto.start()
+    recorder = parts.recorder(mosquitto.uri)
+    durable = {"delivery": {"detections": "durable"}, "outbox": {"directory": str(tmp_path / "outbox")}}
+    cloud = {"type": "mqtt", "uri": mosquitto.uri, "root": "cloud", "encoder": "edge", **durable}
+    archive = {"type": "jsonl", "directory": str(tmp_path / "archive"), "health_interval_s": 1}
+    sinks = {"cloud": cloud, "archive": archive}
+    config = write_config(tmp_path / "edge.yaml", mosquitto.uri, {"yard": SCENE}, mqtt=durable, sinks=sinks)
+    trigger, log = tmp_path / "hang", tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.hanging_daemon", config, "disk", trigger, "1.5"],
+            env=environment(RUNTIME_DIRECTORY=str(tmp_path / "run"), **manager.environment(WATCHDOG_S)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        until(lambda: len(recorder.on(f"{BASE}/camera/yard/detections")) > 5, "it works")
+        until(lambda: "1" in manager.values("WATCHDOG"), "the watchdog is told")
+        trigger.touch()
+        hung_s = time.monotonic()
+        until(lambda: held_back(recorder) > 20, "messages wait for the disk")
+        until(lambda: time.monotonic() > hung_s + 6.0, "several deadlines pass")
+        assert process.poll() is None, log.read_text()
+        assert "hangs" not in log.read_text()
+        healths = len(recorder.on(f"{BASE}/health"))
+        until(lambda: len(recorder.on(f"{BASE}/health")) > healths, "health goes on")
+        last_s = max(told.at_s for told in manager.told if told.name == "WATCHDOG")
+        assert time.monotonic() - last_s < WATCHDOG_S
+        assert set(manager.values("WATCHDOG")) == {"1"}
+        assert recorder.states()[-1] == "online"
+        lines = (tmp_path / "archive" / "archive.jsonl").read_bytes()
+        until(lambda: (tmp_path / "archive" / "archive.jsonl").read_bytes() != lines, "the file goes on")
+        process.terminate()
+        assert process.wait(ENDING_S) == 0
+        assert recorder.states()[-1] == "stopping"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def held_back(recorder: Recorder) -> int:
+    """Return how many messages wait for the disk, by the newest health."""
+    *_, health = recorder.on(f"{BASE}/health")
+    return int(health["outbox"]["messages"])

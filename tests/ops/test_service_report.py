@@ -78,6 +78,25 @@ def test_a_daemon_that_is_not_alive_tells_no_watchdog(
     assert told[5:] == ["STATUS=1 of 1 cameras, 0.0 frames/s"]
 
 
+def test_once_it_is_ready_the_state_is_asked_for_the_status_alone(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    now_s, asked_at_s = 0.0, list[float]()
+
+    def asked() -> ServiceState:
+        asked_at_s.append(now_s)
+        return state(1 if now_s >= 1 else 0, yard=STREAMING)
+
+    report = ServiceReport(asked, lambda: True, lambda: now_s)
+    while now_s < 12:
+        report.step()
+        now_s += 0.5
+    assert asked_at_s == [0.0, 0.5, 1.0, 6.0, 11.0]
+    assert told.count("WATCHDOG=1") == 12
+
+
 @pytest.mark.parametrize(
     ("usec", "pid", "seconds"),
     [("30000000", "", 10.0), ("30000000", str(os.getpid()), 10.0), ("30000000", "1", None), ("", "", None)],

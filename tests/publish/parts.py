@@ -85,11 +85,16 @@ class Recorder(Traffic):
     def __init__(self, options: BrokerOptions) -> None:
         self._lock = threading.Lock()
         self._messages: list[tuple[Received, dict[str, Any]]] = []
+        self._cleared: list[str] = []
         self.broken: list[str] = []
         self.connection = BrokerConnection(options, self)
 
     def received(self, message: Received) -> None:
         if message.topic.startswith(f"{BASE}/cmd/"):
+            return
+        if not message.payload:
+            with self._lock:
+                self._cleared.append(message.topic)
             return
         payload = json.loads(message.payload)
         try:
@@ -111,6 +116,11 @@ class Recorder(Traffic):
         """Return topic and payload of every message so far."""
         with self._lock:
             return [(message.topic, payload) for message, payload in self._messages]
+
+    def cleared(self) -> list[str]:
+        """Return the topics of the empty messages so far, oldest first."""
+        with self._lock:
+            return list(self._cleared)
 
     def raw(self) -> list[tuple[str, bytes]]:
         """Return topic and bytes of every message so far."""

@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from edge_app.publish.home_assistant import USUAL, Discovery
 from edge_app.publish.topics import Topics
 from edge_app.publish.traffic import Received
 from tests.brokers import Mosquitto, needs_mosquitto, until
-from tests.publish.parts import MODEL, Neighbours, Parts, Recorder, detections
+from tests.publish.parts import BASE, INFO, MODEL, Neighbours, Parts, Recorder, detections
 
 OBJECT_ID = re.compile(r"homeassistant/device/(?:[a-zA-Z0-9_-]+/)?[a-zA-Z0-9_-]+/config")
 ALLOWED = {
@@ -202,6 +203,47 @@ def test_when_it_starts_it_hears_everything_again(parts: Parts, mosquitto: Mosqu
     publisher.received(Received("homeassistant/status", b"online", False, 0))
     publisher._connection.wake()
     until(lambda: house.configs == before + 2, "both are told again")
+
+
+@pytest.mark.broker
+@needs_mosquitto
+def test_a_camera_that_has_gone_is_removed_and_does_not_come_back(parts: Parts, mosquitto: Mosquitto) -> None:
+    mosquitto.start()
+    recorder = parts.recorder(mosquitto.uri)
+    publisher = parts.publisher(mosquitto.uri, Neighbours(), home_assistant={"enabled": True})
+    both = replace(INFO, models={"gate": MODEL, "yard": MODEL})
+    publisher.set_info(both)
+    publisher.start()
+    until(lambda: recorder.connection.connected, "the recorder listens")
+    for name in both.models:
+        publisher.camera_changed(CameraStatus(name, CameraState.STREAMING))
+        publisher.put(detections(1, 3, name), wait=False)
+    config = "homeassistant/device/edge__node-1/camera-{}/config".format
+    wanted = {config(name) for name in both.models} | {f"{BASE}/camera/{name}/counts" for name in both.models}
+    until(lambda: wanted <= {topic for topic, _ in recorder.everything()}, "both cameras are there")
+
+    publisher.camera_changed(CameraStatus("yard", CameraState.ENDED, "it was taken out"))
+    publisher.set_info(replace(INFO, history={"yard": ((0, MODEL),)}))
+    publisher.put(detections(2, 1, "yard"), wait=False)  # was on its way
+    of_yard = [config("yard"), f"{BASE}/camera/yard/counts"]
+    until(lambda: recorder.cleared() == of_yard, "its device goes, then what the device used")
+    until(publisher._states.settled, "the broker has it all")
+
+    count = len(recorder.everything())
+    mosquitto.kill()
+    mosquitto.start()  # it has forgotten everything
+    until(publisher._states.settled, "the broker has it all again")
+    of_gate = {config("gate"), f"{BASE}/camera/gate/status", f"{BASE}/camera/gate/counts"}
+
+    def again() -> set[str]:
+        return {topic for topic, _ in recorder.everything()[count:]}
+
+    until(lambda: of_gate <= again(), "the other camera is told again")
+    assert {topic for topic in again() if "yard" in topic} == set()
+    assert recorder.cleared() == of_yard
+
+    publisher.set_info(both)
+    until(lambda: recorder.everything()[-1][0] == config("yard"), "it may come back")
 
 
 def test_without_it_nobody_is_told(parts: Parts) -> None:

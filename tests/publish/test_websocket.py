@@ -286,6 +286,14 @@ def frame(opcode: int, data: bytes, *, final: bool = True) -> bytes:
     return bytes([opcode | 0x80 * final]) + length + data
 
 
+def sent(web_socket: WebSocket, data: bytes) -> int:
+    """Go on sending data; return how much of it is out, all or nothing."""
+    try:
+        return web_socket.send(data)
+    except BlockingIOError:
+        return 0
+
+
 CONNACK = bytes([0x20, 3, 0, 0, 0])
 
 
@@ -383,6 +391,35 @@ class TestFrames:
         assert frames[0][0] == 2
         assert frames[0][1].endswith(large.payload)
         assert frames[1] == (10, b"life?")
+
+    def test_of_many_pings_that_cannot_be_answered_at_once_the_newest_alone_is(self) -> None:
+        near, far = socket.socketpair()
+        frames: list[tuple[int, bytes]] = []
+
+        def read() -> None:
+            frames.extend((frame_of(far), frame_of(far), frame_of(far)))
+
+        with far:
+            shaking = threading.Thread(target=lambda: far.sendall(upgraded(request_of(far))))
+            shaking.start()
+            web_socket = WebSocket(near, "broker", "/mqtt", 5.0)
+            shaking.join()
+            web_socket.setblocking(False)
+            large = bytes(1_000_000)
+            with pytest.raises(BlockingIOError):
+                web_socket.send(large)  # nobody reads
+            for start in range(0, 20_000, 1000):
+                far.sendall(b"".join(frame(9, b"%d" % number) for number in range(start, start + 1000)))
+                with pytest.raises(BlockingIOError):
+                    web_socket.recv(1000)  # what came is no data
+            reading = threading.Thread(target=read)
+            reading.start()
+            for data in (large, b"next"):
+                until(lambda data=data: sent(web_socket, data) == len(data), "it is sent")  # type: ignore[misc]
+            reading.join(10)
+            web_socket.close()
+        assert [(opcode, len(body)) for opcode, body in frames] == [(2, len(large)), (10, 5), (2, 4)]
+        assert frames[1] == (10, b"19999")
 
     def test_a_deliberate_end_closes_the_web_socket_too(self) -> None:
         frames: list[tuple[int, bytes]] = []

@@ -211,6 +211,7 @@ class TestOddMessages:
         subscriber = absent()
         topic = f"{BASE}/camera/gate/status"
         subscriber.received(Received(topic, b'{"state": "lost", "reason": null}', True, 0))
+        subscriber.received(Received(f"{BASE}/camera/gate/counts", b"", False, 0))
         assert KEY in subscriber.cameras()
         subscriber.received(Received(topic, b"", False, 0))
         assert subscriber.cameras() == {}

@@ -53,10 +53,21 @@ class _Request:
         return "/".join(self.levels)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Picture(Answer):
+    """A snapshot on its way. Only when it is known what became of it, the command is answered."""
+
+    request: _Request
+    request_id: str | None
+    snapshot_id: str
+    words: str
+
+
 class CommandDesk:
     """The commands of one node.
 
-    `received` and `take` are called by the connection's thread, and return at once.
+    `received`, `take`, and what tells the fate of an answer that was taken, are called by the connection's
+    thread, and return at once.
 
     Args:
         registry: Who carries them out.
@@ -80,6 +91,8 @@ class CommandDesk:
         self._repeats, self._warning = RepeatFilter(), threading.Lock()
         self._waiting: queue.Queue[_Request | None] = queue.Queue(MOST_WAITING)
         self._answers: deque[tuple[float, Answer]] = deque(maxlen=MOST_ANSWERS)
+        self._pictures: list[_Picture] = []
+        """On their way; of the connection's thread."""
         self._stopping = False
         self._thread = threading.Thread(target=self._carry_out_all, name="commands", daemon=True)
         self.subscriptions = (topics.commands,)
@@ -90,10 +103,17 @@ class CommandDesk:
         self._thread.start()
 
     def stop(self) -> None:
-        """Carry out nothing more; one that is being carried out ends by itself."""
+        """Carry out nothing more; one that is being carried out ends by itself, see `join`."""
         self._stopping = True
         with contextlib.suppress(queue.Full):  # then there is something to wake up for already
             self._waiting.put_nowait(None)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait after `stop` until the last command has ended, `timeout_s` seconds at most."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                logger.warning("a command has not ended, and is left behind")
 
     def received(self, message: Received) -> bool:
         """Take a message, if its topic is one of commands; return whether it is."""
@@ -115,8 +135,39 @@ class CommandDesk:
         while self._answers:
             made_s, answer = self._answers.popleft()
             if time.monotonic() - made_s < ANSWER_EXPIRY_S:
+                if isinstance(answer, _Picture):
+                    self._pictures.append(answer)
                 return answer
         return None
+
+    def confirmed(self, answer: Answer) -> None:
+        """The broker has it."""
+        if isinstance(answer, _Picture) and self._arrived(answer):
+            self._reply(answer.request, answer.request_id, answer.words, answer.snapshot_id)
+
+    def too_large(self, answer: Answer, reason: str) -> None:
+        """The broker takes nothing of that size; `reason` has the figures."""
+        if isinstance(answer, _Picture) and self._arrived(answer):
+            words = f"the picture is not sent: {reason}; ask for a smaller one (max_edge_px, quality)"
+            self._refuse(answer.request, CommandRefusedError(Refusal.TOO_LARGE, words))
+
+    def refused(self, answer: Answer, reason: str) -> None:
+        """The broker does not take it."""
+        if isinstance(answer, _Picture) and self._arrived(answer):
+            words = f"the broker refuses the picture's topic {answer.topic}: {reason}"
+            self._refuse(answer.request, CommandRefusedError(Refusal.FAILED, words))
+
+    def disconnected(self) -> None:
+        """What is on its way may be lost."""
+        lost, self._pictures = self._pictures, []
+        for picture in lost:
+            words = "the connection to the broker broke before it had confirmed the picture"
+            self._refuse(picture.request, CommandRefusedError(Refusal.FAILED, words))
+
+    def _arrived(self, picture: _Picture) -> bool:
+        known = any(other is picture for other in self._pictures)
+        self._pictures = [other for other in self._pictures if other is not picture]
+        return known
 
     def _request(self, message: Received) -> _Request:
         levels = tuple(message.topic[len(self._prefix) :].split("/"))
@@ -150,7 +201,7 @@ class CommandDesk:
             words = f"{MOST_WAITING} commands wait already; try again later"
             raise CommandRefusedError(Refusal.BUSY, words) from None
 
-    # What follows runs on the desk's own thread, but for `_refuse` and what it calls.
+    # What follows runs on the desk's own thread, but for `_refuse`, `_reply` and what they call.
 
     def _carry_out_all(self) -> None:
         while (request := self._waiting.get()) is not None and not self._stopping:
@@ -169,20 +220,31 @@ class CommandDesk:
     def _carry_out(self, request: _Request, command: Command) -> None:
         outcome = self._registry.carry_out(command)
         logger.info("command %s: %s", request.name, outcome.words)
-        snapshot_id = None
-        if outcome.snapshot is not None:
-            snapshot_id = self._publish(outcome.snapshot, command.request_id)
-        stamp = self._stamp(request)
-        payload = reply_payload(
-            stamp, request.name, command.request_id, outcome.words, snapshot_id=snapshot_id
-        )
-        self._answer(request.reply_topic, encode(payload), request.correlation)
+        if outcome.snapshot is None:
+            self._reply(request, command.request_id, outcome.words, None)
+        else:
+            self._publish(outcome.snapshot, request, command.request_id, outcome.words)
 
-    def _publish(self, snapshot: Snapshot, request_id: str | None) -> str:
+    def _publish(self, snapshot: Snapshot, request: _Request, request_id: str | None, words: str) -> None:
         topic = self._topics.snapshot(snapshot.info.camera_id)
         stamp = self._stamper.next(topic)
-        self._answer(topic, encode(snapshot_payload(stamp, snapshot, request_id)), None)
-        return stamp.id
+        picture = _Picture(
+            topic,
+            encode(snapshot_payload(stamp, snapshot, request_id)),
+            qos=1,
+            expiry_s=ANSWER_EXPIRY_S,
+            request=request,
+            request_id=request_id,
+            snapshot_id=stamp.id,
+            words=words,
+        )
+        self._send(picture)
+
+    def _reply(self, request: _Request, request_id: str | None, words: str, snapshot_id: str | None) -> None:
+        payload = reply_payload(
+            self._stamp(request), request.name, request_id, words, snapshot_id=snapshot_id
+        )
+        self._answer(request.reply_topic, encode(payload), request.correlation)
 
     def _refuse(self, request: _Request, refused: CommandRefusedError) -> None:
         self._warn("command %.200r refused: %.500s", request.name, refused.words)
@@ -202,6 +264,8 @@ class CommandDesk:
             logger.warning(text, *values)
 
     def _answer(self, topic: str, payload: bytes, correlation: bytes | None) -> None:
-        answer = Answer(topic, payload, qos=1, expiry_s=ANSWER_EXPIRY_S, correlation=correlation)
+        self._send(Answer(topic, payload, qos=1, expiry_s=ANSWER_EXPIRY_S, correlation=correlation))
+
+    def _send(self, answer: Answer) -> None:
         self._answers.append((time.monotonic(), answer))
         self._wake()

@@ -55,7 +55,13 @@ class EdgeEncoder(Encoder):
         yield _state(topic, payloads.node_status_payload(self._stamper.next(topic), state, reason))
 
     def info(self, info: NodeInfo) -> Iterator[Message]:
-        """Return what runs here, and for Home Assistant the devices."""
+        """Return what runs here, and for Home Assistant the devices.
+
+        Of a camera that has gone it gets empty messages: by these the broker forgets its topics, and Home
+        Assistant its device.
+        """
+        for topic in self._discovered(self._cameras_gone(info)):
+            yield Message(topic, b"", qos=1, retain=True)
         self._info = info
         topic = self._topics.info
         yield _state(topic, payloads.info_payload(self._stamper.next(topic), info))
@@ -70,6 +76,11 @@ class EdgeEncoder(Encoder):
             }
             for topic, payload in self._discovery.messages(info):
                 yield _state(topic, payload)
+
+    def gone(self, info: NodeInfo) -> Sequence[str]:
+        """Return all topics of cameras that have gone; their status is `ended` by now, and stays so."""
+        cameras = self._cameras_gone(info)
+        return [*self._discovered(cameras), *(self._topics.camera_status(name) for name in cameras)]
 
     def camera(self, status: CameraStatus) -> Iterator[Message]:
         """Return a camera's status."""
@@ -113,6 +124,16 @@ class EdgeEncoder(Encoder):
             return ()
         topics = [topic for topic, _ in self._discovery.messages(self._info)]
         return [*topics, *(self._topics.counts(name) for name in self._info.models)]
+
+    def _cameras_gone(self, info: NodeInfo) -> list[str]:
+        return [name for name in (self._info.models if self._info else ()) if name not in info.models]
+
+    def _discovered(self, cameras: Sequence[str]) -> list[str]:
+        """Return what there is of cameras for Home Assistant: first the devices, which use the rest."""
+        if self._discovery is None:
+            return []
+        devices = [self._discovery.camera_topic(name) for name in cameras]
+        return [*devices, *(self._topics.counts(name) for name in cameras)]
 
     def _known(self) -> NodeInfo:
         if self._info is None:

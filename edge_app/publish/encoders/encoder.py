@@ -34,6 +34,13 @@ class Encoder:
         """Return states that tell what runs; comes before the first `seen` and `detections`."""
         return ()
 
+    def gone(self, info: NodeInfo) -> Sequence[str]:  # noqa: ARG002 - as above
+        """Return the topics of cameras that `info`, other than the one before, does not name any more.
+
+        It is asked before `info`, whose messages are the last ones on these topics.
+        """
+        return ()
+
     def camera(self, status: CameraStatus) -> Iterable[Message]:  # noqa: ARG002 - as above
         """Return states that tell how a camera does."""
         return ()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,16 @@ class FrigateEncoder(Encoder):
                 self._told.pop(camera_id, None)
                 yield from self._nothing(camera_id)
 
+    def gone(self, info: NodeInfo) -> Sequence[str]:
+        """Return all topics of cameras that have gone: the last they said is `offline`, and counts of 0."""
+        topics: list[str] = []
+        for name in self._info.models if self._info else {}:
+            if name not in info.models:
+                self._told.pop(name, None)
+                levels = ["status/detect", ALL, *map(_level, self._labels(name))]
+                topics += [f"{self._prefix}/{name}/{level}" for level in levels]
+        return topics
+
     def camera(self, status: CameraStatus) -> Iterator[Message]:
         """Return whether a camera brings frames; if not, it counts nothing any more."""
         streams = status.state is CameraState.STREAMING
@@ -90,8 +100,7 @@ class FrigateEncoder(Encoder):
         changed = np.ones(len(counts), np.bool_) if told is None else counts != told
         labels = self._labels(camera_id)
         for number in changed.nonzero()[0]:
-            label = _NOT_IN_A_LEVEL.sub("_", labels[number])
-            yield self._state(f"{camera_id}/{label}", str(counts[number]))
+            yield self._state(f"{camera_id}/{_level(labels[number])}", str(counts[number]))
         if changed.any() or told is None:
             yield self._state(f"{camera_id}/{ALL}", str(counts.sum()))
 
@@ -102,3 +111,8 @@ class FrigateEncoder(Encoder):
     def _state(self, topic: str, text: str, *, retain: bool = False) -> Message:
         kind = "application/json" if text.isdigit() else "text/plain"
         return Message(f"{self._prefix}/{topic}", text.encode(), qos=1, retain=retain, content_type=kind)
+
+
+def _level(label: str) -> str:
+    """Return a label as a level of a topic."""
+    return _NOT_IN_A_LEVEL.sub("_", label)

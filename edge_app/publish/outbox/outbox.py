@@ -5,6 +5,9 @@
 
 Nothing is sent before it is on disk, so what a subscriber has seen was never lost with this process. A window
 counts what was sent until its deletion is on disk: what comes twice after a crash is at most one window.
+
+Disks hang: SD cards that die, shares whose server has gone. One thread writes, another reads, and nobody else
+waits for them, nor for a lock that they hold meanwhile.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from edge_app.errors import EdgeAppError
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
 from edge_app.publish.outbox.file import OutboxFile, words_of
+from edge_app.publish.outbox.reader import RowReader
 from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.outbox.store import NewRow, OutboxStore, UnusableStoreError, boot_s
 from edge_app.publish.outbox.window import SendWindow, StoredMessage
@@ -34,7 +38,6 @@ GROUP = 256
 """Most messages of one commit."""
 MOST_WAITING = 4096
 """Messages in memory that wait for the disk; beyond it the disk counts as unwritable."""
-READ_AHEAD = 64
 TICK_S = 0.5
 """How often ages are looked at."""
 RETRY_S = 5.0
@@ -65,8 +68,9 @@ class OutboxBounds:
 class Outbox:
     """Keeps messages until the broker has confirmed them.
 
-    `put` may be called by any thread, and never raises. `connected`, `disconnected`, `take`, `confirmed`,
-    `refused` and `too_large` are called by the connection's thread. A thread of its own writes.
+    `put` and `state` may be called by any thread, and never raise. `connected`, `disconnected`, `take`,
+    `confirmed`, `refused` and `too_large` are called by the connection's thread. None of them waits for the
+    disk, except `put` where it is told to. A thread of its own writes, and one reads.
 
     Args:
         path: The database; its directory is made.
@@ -100,13 +104,12 @@ class Outbox:
         self._drops, self._wake, self._changed = drops, wake, changed
         self._clock_s, self._unix_s = clock_s, unix_s
         self._lock = threading.Condition()
-        self._reading = threading.Lock()
-        """Held while rows are read: the file is not closed meanwhile."""
+        self._reader = RowReader(wake, self._read_failed)
         self._waiting: deque[NewRow] = deque()
         self._writing: list[NewRow] = []
         """Taken out of `_waiting`, and not on disk yet."""
         self._stalled = False
-        self._window = SendWindow(bounds.window, clock_s)
+        self._window = SendWindow(bounds.window, clock_s, self._reader)
         self._store: OutboxStore | None = None
         self._read_error: sqlite3.Error | None = None
         self._disk_problem: str | None = None
@@ -120,6 +123,7 @@ class Outbox:
     def start(self) -> None:
         """Open the file and begin to write; returns at once."""
         self._thread.start()
+        self._reader.start()
 
     def put(self, camera_id: str, topic: str, payload: bytes, *, wait: bool = False) -> None:
         """Keep a message; `wait`: for room, but not for long. When there is none, the oldest goes."""
@@ -142,7 +146,7 @@ class Outbox:
         return len(self._waiting) < MOST_WAITING or self._stopping
 
     def state(self) -> OutboxState:
-        """Return what it holds now."""
+        """Return what it holds now, as far as the thread that writes has come."""
         with self._lock:
             store = self._store
             waiting = len(self._waiting) + len(self._writing)
@@ -150,20 +154,17 @@ class Outbox:
             if store is None:
                 return OutboxState(waiting, waiting, waiting_bytes, None, self.problem)
             count, size_bytes = store.count + waiting, store.size_bytes + waiting_bytes
-        try:
-            with self._reading:
-                oldest_s = store.oldest_s()
-        except sqlite3.Error:
-            oldest_s = None
-        return OutboxState(count, waiting, size_bytes, oldest_s, self.problem)
+            return OutboxState(count, waiting, size_bytes, store.oldest_s(), self.problem)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Write what waits, and close the file. What could not be written in time is counted as dropped."""
         with self._lock:
             self._stopping = True
             self._lock.notify_all()
+        deadline_s = time.monotonic() + timeout_s
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
+        self._reader.close(max(0.0, deadline_s - time.monotonic()))
         with self._lock:
             left = Counter(row.camera for row in (*self._writing, *self._waiting))
             self._waiting.clear()
@@ -181,7 +182,6 @@ class Outbox:
 
     def take(self) -> StoredMessage | None:
         """Return the next message to send, or None."""
-        self._read_ahead()
         with self._lock:
             return None if self._store is None else self._window.take()
 
@@ -218,29 +218,10 @@ class Outbox:
             empty = self._store is None or self._store.count == 0
             return empty and not (self._waiting or self._writing or self._window.leaves)
 
-    def _read_ahead(self) -> None:
-        """Read the next rows, if there are any and they are wanted. `put` does not wait for it."""
-        with self._lock:
-            store, epoch, position = self._store, self._window.epoch, self._window.read_position
-            if store is None or not self._window.wants_rows or store.last_position <= position:
-                return
-            last_position = store.last_position
-            self._window.forget_deleted()
-        try:
-            with self._reading:
-                rows = store.after(position, READ_AHEAD)
-        except sqlite3.ProgrammingError:  # it was closed in between
-            return
-        except sqlite3.Error as error:
-            with self._lock:  # only the thread that writes may close the file
-                self._read_error = error
-                self._lock.notify_all()
-            return
-        with self._lock:
-            if epoch == self._window.epoch:
-                self._window.extend(rows)
-                if not rows:
-                    self._window.read_position = last_position
+    def _read_failed(self, error: sqlite3.Error) -> None:
+        with self._lock:  # only the thread that writes may close the file
+            self._read_error = error
+            self._lock.notify_all()
 
     # What follows runs on the outbox's own thread.
 
@@ -301,6 +282,7 @@ class Outbox:
                 with self._lock:
                     self._writing = []
                     self._stalled = False
+                    self._window.look()
             self._keep_bounds(store, look_at_ages=look_at_ages)
         except (sqlite3.Error, UnusableStoreError, EdgeAppError, OSError) as error:
             self._fail(error)
@@ -353,6 +335,7 @@ class Outbox:
 
     def _open(self) -> OutboxStore:
         store = self._file.open()
+        self._reader.follow(store)
         with self._lock:
             self._store = store
             self._window.begin(store.last_position)
@@ -372,8 +355,8 @@ class Outbox:
         with self._lock:
             store, self._store = self._store, None
         if store is not None:
-            with self._reading:
-                store.close()
+            self._reader.follow(None)
+            store.close()
 
     def _close(self) -> None:
         self._close_store()

@@ -28,8 +28,6 @@ BUSY_TIMEOUT_S = 2.0
 VICTIMS = 256
 """Rows that are looked at together when the oldest must go."""
 
-OLDEST = "FROM messages ORDER BY position LIMIT 1"
-
 SCHEMA = """
 CREATE TABLE messages (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -105,7 +103,7 @@ def boot_s() -> float:
 
 
 class OutboxStore:
-    """The rows on disk. One thread writes and closes; others may call `after` and `oldest_s` meanwhile.
+    """The rows on disk. One thread writes and closes; another one may call `after` meanwhile.
 
     Args:
         path: The database file; its directory exists.
@@ -113,6 +111,14 @@ class OutboxStore:
         clock_s: `boot_s`, or a test's.
         unix_s: Unix time in seconds.
         clock_synced: Whether that is to be believed.
+
+    Attributes:
+        count: How many there are.
+        size_bytes: What they count as, of the bound.
+        last_position: Of the newest that there ever was.
+        oldest_stored_s: `boot_s()` of when the oldest was made; None if there is none.
+
+    These, and `oldest_s`, are for any thread, and touch no disk.
 
     Raises:
         UnusableStoreError: The file is not an outbox of this version, or is damaged.
@@ -141,6 +147,7 @@ class OutboxStore:
             self._reader = self._connect(synced=False)
             with _damage():
                 self._prepare()
+                self.oldest_stored_s = self._oldest_stored_s()
                 (self.count, self.size_bytes, self.last_position) = self._writer.execute(
                     "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(position), 0) FROM messages"
                 ).fetchone()
@@ -166,6 +173,8 @@ class OutboxStore:
         with self._transaction(self._writer) as database:
             database.executemany(INSERT, values)
             (last_position,) = database.execute("SELECT max(position) FROM messages").fetchone()
+        if self.oldest_stored_s is None and values:
+            self.oldest_stored_s = float(values[0][WRITTEN.index("stored_s")])
         self.last_position = last_position
         self.count += len(rows)
         self.size_bytes += sum(row.size_bytes for row in rows)
@@ -234,8 +243,9 @@ class OutboxStore:
     def drop_older(self, max_age_s: float, *, above: int = 0) -> Counter[str]:
         """Delete the rows that are older than that; return how many, by camera. `above` as before."""
         cutoff_s = self._clock_s() - max_age_s
-        oldest = self._deleter.execute(f"SELECT stored_s {OLDEST}").fetchone()
-        if oldest is None or oldest[0] >= cutoff_s:
+        # Asked of the file, although we know: what only appends would not notice that it was damaged.
+        self.oldest_stored_s = self._oldest_stored_s()
+        if self.oldest_stored_s is None or self.oldest_stored_s >= cutoff_s:
             return Counter()
         # They lie in the order of their time, so the search ends with the first that stays.
         kept = self._deleter.execute(
@@ -254,8 +264,8 @@ class OutboxStore:
 
     def oldest_s(self) -> float | None:
         """Return the age of the oldest row in seconds; None if there is none."""
-        oldest = self._reader.execute(f"SELECT stored_s {OLDEST}").fetchone()
-        return None if oldest is None else max(0.0, self._clock_s() - oldest[0])
+        stored_s = self.oldest_stored_s
+        return None if stored_s is None else max(0.0, self._clock_s() - stored_s)
 
     def close(self) -> None:
         """Close the file. Never raises; idempotent."""
@@ -323,6 +333,11 @@ class OutboxStore:
     def _forget(self, gone: Sequence[tuple[int, ...]]) -> None:
         self.count -= len(gone)
         self.size_bytes -= sum(row[0] for row in gone)
+        self.oldest_stored_s = self._oldest_stored_s()
+
+    def _oldest_stored_s(self) -> float | None:
+        oldest = self._deleter.execute("SELECT stored_s FROM messages ORDER BY position LIMIT 1").fetchone()
+        return None if oldest is None else float(oldest[0])
 
     @contextmanager
     def _transaction(self, database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:

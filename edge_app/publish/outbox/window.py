@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_app.publish.outbox.reader import RowReader
 from edge_app.publish.outbox.store import StoredRow
 from edge_app.publish.traffic import Message
 
@@ -35,29 +35,27 @@ class SendWindow:
     Args:
         most: Most messages that are on their way at a time, those included that are to be deleted yet.
         clock_s: See `OutboxStore`.
+        rows: What is on disk, in order.
 
     Attributes:
         done: Positions of what the broker has, to be deleted on disk.
         unfit: What the broker will never take, by position: the reason.
         refused: Position and words of what the broker did not take.
         dropping: While the oldest go nothing is taken: what is on its way must not be among them.
-        read_position: What was read ahead of the disk ends here.
-        epoch: Changes when what was read ahead is not to be used any more.
     """
 
-    def __init__(self, most: int, clock_s: Callable[[], float]) -> None:
-        self._most, self._clock_s = most, clock_s
+    def __init__(self, most: int, clock_s: Callable[[], float], rows: RowReader) -> None:
+        self._most, self._clock_s, self._rows = most, clock_s, rows
         self.done: list[int] = []
         self.unfit: dict[int, str] = {}
         self.refused: tuple[int, str] | None = None
         self.dropping = False
-        self.read_position = 0
-        self.epoch = 0
         self._generation = 0
         self._connected = False
-        self._ahead: deque[StoredRow] = deque()
+        self._taken_position = 0
+        """Of the last row that was taken: up to it none comes again, unless it is looked again."""
         self._acknowledged: set[int] = set()
-        """Confirmed, and perhaps among the rows read ahead."""
+        """Confirmed, and perhaps among the rows that come."""
         self._sent: dict[int, StoredMessage] = {}
         self._ever_sent = 0
         """Up to this position everything was sent at least once, or may have been before a restart."""
@@ -68,7 +66,6 @@ class SendWindow:
         self._generation += 1
         self.done.clear()
         self.unfit.clear()
-        self._acknowledged.clear()
         self.refused = None
         self._ever_sent = last_position
         self._rewind()
@@ -88,27 +85,20 @@ class SendWindow:
         """Whether anything is to be taken off the disk."""
         return bool(self.done or self.unfit)
 
-    @property
-    def wants_rows(self) -> bool:
-        """Whether rows are to be read ahead now, if there are any."""
-        return not self._ahead and self._may_send()
-
-    def forget_deleted(self) -> None:
-        """What is deleted by now is not read any more."""
-        self._acknowledged.intersection_update((*self.done, *self.unfit))
-
-    def extend(self, rows: Sequence[StoredRow]) -> None:
-        """Take the next rows that were read ahead."""
-        self._ahead.extend(rows)
+    def look(self) -> None:
+        """There are new rows."""
+        if self._connected:
+            self._rows.look()
 
     def take(self) -> StoredMessage | None:
         """Return the next message to send, or None."""
         if not self._may_send():
             return None
-        while self._ahead:
-            row = self._ahead.popleft()
-            self.read_position = row.position
-            if row.position not in self._acknowledged and row.position not in self._sent:
+        while (row := self._rows.next()) is not None:
+            self._taken_position = row.position
+            if row.position in self._acknowledged:
+                self._acknowledged.discard(row.position)
+            elif row.position not in self._sent:
                 return self._send(row)
         return None
 
@@ -120,7 +110,8 @@ class SendWindow:
             self.done.append(message.position)
         else:
             self.unfit[message.position] = unfit
-        self._acknowledged.add(message.position)
+        if message.position > self._taken_position:
+            self._acknowledged.add(message.position)
         if self.refused is not None and self.refused[0] == message.position:
             self.refused = None
         return True
@@ -146,9 +137,10 @@ class SendWindow:
 
     def _look_again(self) -> None:
         """Read again from the beginning what is to be sent."""
-        self._ahead.clear()
-        self.read_position = 0
-        self.epoch += 1
+        self._rows.rewind()
+        self._taken_position = 0
+        # What is deleted by now is not read any more.
+        self._acknowledged = {*self.done, *self.unfit}
 
     def _rewind(self) -> None:
         """Begin again with the oldest row that is not confirmed."""

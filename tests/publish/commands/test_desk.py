@@ -112,7 +112,7 @@ def make() -> Iterator[Callable[..., Bench]]:
     for bench in made:
         bench.goes_on.set()
         bench.desk.stop()
-        bench.desk._thread.join(5)
+        bench.desk.join(5)
         assert not bench.desk._thread.is_alive()
 
 
@@ -185,8 +185,44 @@ def test_a_snapshot_comes_before_its_reply(bench: Bench) -> None:
         {"width": 1920, "height": 1080},
         {"width": 640, "height": 360},
     )
+    assert bench.desk.take() is None
+    bench.desk.confirmed(picture)
     _, reply = bench.answer()
+    assert (reply["ok"], reply["result"], reply["request_id"]) == (True, "taken", "s")
     assert reply["snapshot_id"] == payload["id"]
+    bench.desk.confirmed(picture)
+    assert bench.desk.take() is None, "it is answered once"
+
+
+@pytest.mark.parametrize(
+    ("fate", "code", "words"),
+    [
+        (
+            lambda desk, picture: desk.too_large(picture, "it has 9000 bytes, the broker takes 2500"),
+            "too_large",
+            "it has 9000 bytes, the broker takes 2500; ask for a smaller one (max_edge_px, quality)",
+        ),
+        (
+            lambda desk, picture: desk.refused(picture, "not authorized"),
+            "failed",
+            f"the broker refuses the picture's topic {BASE}/camera/yard/snapshot: not authorized",
+        ),
+        (lambda desk, _: desk.disconnected(), "failed", "the connection to the broker broke before"),
+    ],
+)
+def test_a_snapshot_that_does_not_arrive_is_no_success(
+    bench: Bench, fate: Callable[[CommandDesk, Answer], None], code: str, words: str
+) -> None:
+    bench.send("snapshot/yard", b'{"request_id": "s"}', to="panel/answers", correlation=b"7")
+    picture, _ = bench.answer()
+    fate(bench.desk, picture)
+    answer, reply = bench.answer()
+    assert (answer.topic, answer.correlation) == ("panel/answers", b"7")
+    assert (reply["ok"], reply["request_id"], reply["snapshot_id"]) == (False, "s", None)
+    assert reply["error"]["code"] == code
+    assert words in reply["error"]["message"]
+    bench.desk.disconnected()
+    assert bench.desk.take() is None, "it is answered once"
 
 
 def test_refusals_say_what_was_wrong(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

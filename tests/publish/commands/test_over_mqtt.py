@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_app.config.models import MqttSection
-from edge_app.messages import NodeState
-from edge_app.publish.commands.command import DisableCamera
-from edge_app.publish.commands.registry import CommandRegistry, Outcome
+from edge_app.messages import FrameInfo, NodeState
+from edge_app.publish.commands.command import DisableCamera, TakeSnapshot
+from edge_app.publish.commands.registry import CommandRegistry, Outcome, Snapshot
 from edge_app.publish.publisher import MqttPublisher
 from tests.brokers import Mosquitto, needs_mosquitto, until
 from tests.publish.parts import BASE, INFO, Neighbours, check
@@ -48,13 +50,15 @@ class Panel:
         self.client.subscribe([("panel/answers", 1), (f"{BASE}/reply", 1)])
         assert self._ready.wait(10)
 
-    def send(self, payload: bytes = b"", *, retain: bool = False, **wanted: Any) -> None:
+    def send(
+        self, payload: bytes = b"", *, retain: bool = False, topic: str = COMMAND, **wanted: Any
+    ) -> None:
         properties = None
         if wanted:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             for name, value in wanted.items():
                 setattr(properties, name, value)
-        self.client.publish(COMMAND, payload, 1, retain, properties).wait_for_publish(5)
+        self.client.publish(topic, payload, 1, retain, properties).wait_for_publish(5)
 
     def close(self) -> None:
         self.client.disconnect()
@@ -70,11 +74,16 @@ class Node:
         version: str,
         username: str | None = None,
         password: str | None = None,
+        jpeg_bytes: int = 100,
         **commands: Any,
     ) -> None:
         self.commands: list[DisableCamera] = []
+        self.began = False
+        self.takes_s = 0.0
+        self._jpeg_bytes = jpeg_bytes
         registry = CommandRegistry()
         registry.add(DisableCamera, self._disable)
+        registry.add(TakeSnapshot, self._snapshot)
         neighbours = Neighbours()
         section: dict[str, Any] = {"uri": uri, "protocol": version, "username": username}
         section["commands"] = {"enabled": True, **commands}
@@ -90,7 +99,13 @@ class Node:
         self.publisher.set_info(INFO)
         self.publisher.start()
 
+    def _snapshot(self, command: TakeSnapshot) -> Outcome:
+        info = FrameInfo(command.camera, 41, 1, 1_700_000_000_000_000_000, 1920, 1080)
+        return Outcome("taken", Snapshot(info, bytes(self._jpeg_bytes), 640, 360))
+
     def _disable(self, command: DisableCamera) -> Outcome:
+        self.began = True
+        time.sleep(self.takes_s)
         self.commands.append(command)
         return Outcome("done")
 
@@ -213,3 +228,47 @@ def test_the_access_control_of_the_docs_lets_through_what_it_should(
     assert [command.request_id for command in node.commands] == ["panel"]
     assert stranger.answers == []
     assert "refuses" not in caplog.text
+
+
+@pytest.mark.parametrize("jpeg_bytes", [1000, 6000])
+def test_a_snapshot_that_the_broker_does_not_take_is_answered_with_the_figures(
+    tmp_path: Path, jpeg_bytes: int
+) -> None:
+    broker = Mosquitto(tmp_path, lines=["max_packet_size 5000"])
+    broker.start()
+    sender = Panel(broker.port, "5")
+    node = Node(broker.uri, "5", jpeg_bytes=jpeg_bytes)
+    try:
+        until(lambda: node.publisher.is_connected, "the node is connected")
+        until(node.publisher.drained, "it has told its states")
+        sender.send(topic=f"{BASE}/cmd/snapshot/yard", ResponseTopic="panel/answers")
+        until(lambda: sender.answers, "the answer")
+        payload = json.loads(sender.answers[0].payload)
+        check(payload)
+        if jpeg_bytes == 1000:
+            assert (payload["ok"], payload["snapshot_id"] is None) == (True, False)
+            return
+        assert (payload["ok"], payload["error"]["code"]) == (False, "too_large")
+        found = re.search(r"it has (\d+) bytes, the broker takes 5000; ask", payload["error"]["message"])
+        assert found is not None
+        assert 8000 < int(found[1]) < 9000
+        assert node.publisher.reconnects == 0
+    finally:
+        sender.close()
+        node.publisher.stop(0.5)
+        broker.kill()
+
+
+def test_the_end_waits_for_a_command_that_is_being_carried_out(mosquitto: Mosquitto) -> None:
+    mosquitto.start()
+    sender, node = Panel(mosquitto.port, "5"), Node(mosquitto.uri, "5")
+    node.takes_s = 0.7
+    until(lambda: node.publisher.is_connected, "the node is connected")
+    until(node.publisher.drained, "it has told its states")
+    sender.send()
+    until(lambda: node.began, "it is being carried out")
+    node.publisher.stop(0.2)
+    assert node.publisher._desk is not None
+    assert not node.publisher._desk._thread.is_alive()
+    assert node.commands
+    sender.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_app.messages import ModelInfo
+from edge_app.messages import CameraState, CameraStatus, ModelInfo
 from edge_app.publish.encoders.deepstream import DeepStreamEncoder
 from edge_app.publish.encoders.edge import EdgeEncoder
 from edge_app.publish.encoders.encoder import Encoder
@@ -59,3 +59,13 @@ def test_late_frames_of_a_camera_are_not_counted_as_what_it_sees_now(make: Calla
     assert any(b"1" in payload for payload in told)
     list(encoder.info(GONE))
     assert not list(encoder.seen(CAR))
+
+
+def test_all_that_frigate_heard_of_a_camera_goes_with_it() -> None:
+    encoder = FrigateEncoder("frigate")
+    told = {message.topic for message in encoder.info(INFO)}
+    told |= {message.topic for message in encoder.camera(CameraStatus("gate", CameraState.STREAMING))}
+    gone = encoder.gone(GONE)
+    assert set(gone) == {topic for topic in told if topic.startswith("frigate/gate/")}
+    list(encoder.info(GONE))
+    assert encoder.gone(GONE) == []

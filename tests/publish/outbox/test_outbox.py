@@ -471,6 +471,59 @@ def test_other_columns_are_set_aside(bench: Bench) -> None:
     database.close()
 
 
+DISK_CALLS = ("append", "delete", "set_aside", "drop_beyond", "drop_older", "after", "close")
+
+
+@pytest.mark.parametrize("names", [DISK_CALLS, ("after",), ("append",), ("close",)])
+def test_a_disk_that_hangs_holds_up_none_of_those_who_ask(
+    bench: Bench, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = bench.open(window=4)
+    put(outbox, *range(200))
+    on_disk(outbox, 200)
+    hanging, goes_on = Counter[str](), threading.Event()
+
+    def hangs(name: str) -> Callable[..., object]:
+        original = getattr(OutboxStore, name)
+
+        def call(*arguments: object, **options: object) -> object:
+            hanging[name] += 1
+            goes_on.wait(20)
+            return original(*arguments, **options)
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(OutboxStore, name, hangs(name))
+    try:
+        began_s = time.monotonic()
+        outbox.connected()
+        sent = [message for _ in range(50) if (message := outbox.take()) is not None]
+        put(outbox, 200)
+        for message in sent:
+            outbox.confirmed(message)
+        if names == ("close",):
+            outbox._read_failed(sqlite3.DatabaseError("it is damaged"))
+        took_s = time.monotonic() - began_s
+        until(lambda: hanging[names[0]], "the disk hangs")
+        began_s = time.monotonic()
+        for _ in range(20):
+            outbox.take()
+            outbox.state()
+            outbox.settled()
+            put(outbox, 201)
+        outbox.disconnected()
+        outbox.connected()
+        assert outbox.state().messages >= 20
+        took_s += time.monotonic() - began_s
+        assert took_s < 1
+        began_s = time.monotonic()
+        outbox.stop(0.3)
+        assert time.monotonic() - began_s < 1.5, "it ends in time, or is left behind"
+    finally:
+        goes_on.set()
+
+
 def test_its_state_is_told(bench: Bench) -> None:
     outbox = bench.open()
     put(outbox, 1, 2)
