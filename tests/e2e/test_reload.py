@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import le
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 from tests.brokers import Mosquitto, free_port, needs_mosquitto, until
 from tests.e2e.conftest import FILM_FRAMES
 from tests.e2e.daemon import BASE, Daemon, write_config
+from tests.e2e.scrape import Watcher
 from tests.processes import edge_app_says
 from tests.publish.parts import Parts, Recorder
 from tests.service_manager import ServiceManager
@@ -282,8 +285,31 @@ def threads_and_files(pid: int) -> tuple[int, int]:
     return len(threads), len(files)
 
 
+@contextmanager
+def scraping(watcher: Watcher) -> Iterator[list[tuple[int, str]]]:
+    """Ask for /metrics all the time; what was answered."""
+    answers: list[tuple[int, str]] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.wait(0.1):
+            answers.append(watcher.get("/metrics"))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    try:
+        yield answers
+    finally:
+        enough.set()
+        asking.join()
+
+
 def test_a_hundred_reloads_leave_nothing_behind(node: Node, tmp_path: Path) -> None:
-    """Each alters a camera, adds or removes another, and changes thresholds, the broker and a sink."""
+    """Each alters a camera, adds and removes others, and changes thresholds, the broker and a sink.
+
+    Meanwhile somebody asks for metrics all the time.
+    """
+    watcher = Watcher()
     lines = tmp_path / "lines"
     witness = {"type": "jsonl", "directory": str(lines)}
 
@@ -292,13 +318,19 @@ def test_a_hundred_reloads_leave_nothing_behind(node: Node, tmp_path: Path) -> N
         cameras: dict[str, Any] = {"yard": YARD, "door": {"uri": DOOR, "max_fps": 5 if even else 3}}
         if even:
             cameras["gate"] = {"uri": GATE, "max_fps": 2}
+        cameras[f"guest-{number // 20}"] = {"uri": GATE, "max_fps": 1}
         sinks: dict[str, Any] = {"witness": witness}
         if number % 3:
             archive = {"type": "jsonl", "directory": str(tmp_path), "queue_size": 100 if even else 101}
             sinks["archive"] = archive
         mqtt = {"keepalive_s": 20 if even else 21}
         postprocess = {"confidence_threshold": 0.3 if even else 0.4}
-        return cameras, {"sinks": sinks, "mqtt": mqtt, "postprocess": postprocess}
+        return cameras, {
+            "sinks": sinks,
+            "mqtt": mqtt,
+            "postprocess": postprocess,
+            "metrics": {"enabled": True, **watcher.section},
+        }
 
     cameras, sections = variant(1)
     node.start(cameras, **sections)
@@ -316,14 +348,18 @@ def test_a_hundred_reloads_leave_nothing_behind(node: Node, tmp_path: Path) -> N
         os.kill(pid, signal.SIGHUP)
         until(lambda: reloads() > before, "it was reloaded")
 
-    for number in range(2, 7):
-        reload_once(number)
-    reload_once(1)
+    def reload_a_few(numbers: range) -> None:
+        with scraping(watcher) as answers:
+            for number in numbers:
+                reload_once(number)
+            reload_once(1)
+        assert answers
+        assert all(status == 200 for status, _ in answers), answers
+
+    reload_a_few(range(2, 7))
     node.until_more("yard")
     settled = threads_and_files(pid)
-    for number in range(2, 102):
-        reload_once(number)
-    reload_once(1)
+    reload_a_few(range(2, 102))
     # The log may have a thread that tells, after a minute, how often lines like these were left out.
     most = (settled[0] + 1, settled[1])
     until(lambda: all(map(le, threads_and_files(pid), most)), f"{most} threads and files again", 20)
