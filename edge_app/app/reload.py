@@ -228,7 +228,7 @@ class Reloader:
 
     def _set_log_level(self, config: AppConfig, refused: list[str]) -> list[str]:
         level = config.log.level
-        if level == self._config.log.level:
+        if level == (self._log_level or self._config.log.level):
             return []
         if self._log_level is not None:
             refused.append(f"log.level is what the command line says, {self._log_level}")
