@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from edge_app.app.reload import Reloader, ReloadResult
 from edge_app.errors import EXIT_CONFIG
@@ -16,6 +17,16 @@ from edge_app.ops.service_report import ServiceReport
 logger = logging.getLogger("edge_app.app.daemon")  # the log calls it the daemon, wherever its parts stand
 
 RELOAD_POLL_S = 0.25
+
+
+class Answers(Protocol):
+    """Where whoever sent SIGHUP looks for what came of it."""
+
+    def begin(self) -> None:
+        """A reload begins, and has not read the configuration yet."""
+
+    def reply(self, words: str, exit_status: int) -> None:
+        """It is over."""
 
 
 class ReloadRequests:
@@ -52,17 +63,19 @@ class ReloadRequests:
         self._report.reloaded(str(result))
         return result
 
-    def listen(
-        self, stop: threading.Event, hangup: threading.Event, on_reload: Callable[[ReloadResult], None]
-    ) -> None:
+    def listen(self, stop: threading.Event, hangup: threading.Event, answers: Answers | None) -> None:
         """Reload whenever `hangup` is set, from a thread of its own, until `stop` is; returns at once."""
-        waiting = partial(self._reload_when_asked, stop, hangup, on_reload)
+        waiting = partial(self._reload_when_asked, stop, hangup, answers)
         threading.Thread(target=waiting, name="reload", daemon=True).start()
 
     def _reload_when_asked(
-        self, stop: threading.Event, hangup: threading.Event, on_reload: Callable[[ReloadResult], None]
+        self, stop: threading.Event, hangup: threading.Event, answers: Answers | None
     ) -> None:
         while self._reloader.open and not stop.is_set():
             if hangup.wait(RELOAD_POLL_S):
-                hangup.clear()
-                on_reload(self.reload())
+                hangup.clear()  # before it begins: who asks after that gets a reload of his own
+                if answers is not None:
+                    answers.begin()
+                result = self.reload()
+                if answers is not None:
+                    answers.reply(str(result), result.exit_status)
