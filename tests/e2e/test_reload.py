@@ -53,7 +53,7 @@ class Node:
 
     def reload(self, cameras: dict[str, Any], status: int = 0, **sections: Any) -> str:
         self.write(cameras, **sections)
-        done = self.says()
+        done = self.says("--config", str(self.config))  # root may run others
         assert done.returncode == status, (done.stdout, done.stderr, self.daemon.log)
         return (done.stdout + done.stderr).strip()
 
@@ -149,9 +149,9 @@ def test_a_file_that_is_not_valid_changes_nothing_and_says_so(node: Node) -> Non
     assert 0 <= heard - usec / 1e6 < 1
     for content in ("", "cameras: {}", "cameras: [", "\0"):
         node.config.write_text(content)
-        assert node.says().returncode == 78
+        assert node.says("--config", str(node.config)).returncode == 78
     node.config.unlink()
-    assert "There is no configuration file" in node.says().stderr
+    assert "There is no configuration file" in node.says("--config", str(node.config)).stderr
     assert node.recorder.on(f"{BASE}/info")[-1]["cameras"] == ["yard"]
 
     assert node.reload({"yard": YARD}, inference={"backend": "onnxruntime"}) == "edge-app: nothing to change"
