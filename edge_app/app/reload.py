@@ -217,9 +217,11 @@ class Reloader:
             running.publisher.redirect(broker_in_force(before, prepared.config), prepared.broker)
             applied.append("broker")
         for name in changes.sinks:
-            running.sinks.replace(name, prepared.sinks.get(name), SINK_STOP_S)
-            if name not in prepared.sinks:
-                running.builder.forget(name)
+            ended = running.sinks.replace(name, None, SINK_STOP_S)
+            if ended is not None:
+                running.builder.forget(name, ended)
+            if name in prepared.sinks:
+                running.sinks.replace(name, prepared.sinks[name], SINK_STOP_S)
             applied.append(f"sink {name} {_what(name, before.sinks, prepared.sinks)}")
         applied += self._change_cameras(running, prepared)
         self._config = in_force(before, prepared.config, changes)

@@ -47,8 +47,8 @@ class SinkGroup:
             self._ask(name, sink, lambda sink: sink.start())
         self._main.start()
 
-    def replace(self, name: str, sink: Sink | None, timeout_s: float) -> None:
-        """Let a sink take a name's place, or none: that which had it is ended before.
+    def replace(self, name: str, sink: Sink | None, timeout_s: float) -> Sink | None:
+        """Let a sink take a name's place, or none: that which had it is ended before, and returned.
 
         Args:
             name: Of the sink.
@@ -64,11 +64,12 @@ class SinkGroup:
             self._end(name, before, timeout_s)
             self._remember(name, before)
         if sink is None:
-            return
+            return before
         self._ask(name, sink, lambda sink: sink.start())
         with self._lock:
             self._ask(name, sink, self._tell_all)
             self._others = {**self._others, name: sink}
+        return before
 
     def _tell_all(self, sink: Sink) -> None:
         if self._node is not None:
@@ -159,7 +160,11 @@ class SinkGroup:
             logger.exception("sink %s has failed and is left alone from now on", name)
             self._given_up[name] = words = f"it has failed ({type(error).__name__}: {error})"
             # From another thread: whoever calls may hold a lock that this needs.
-            threading.Thread(target=self._trouble, args=(name, words), name=f"trouble-{name}").start()
+            threading.Thread(target=self._complain, args=(name, words), name=f"trouble-{name}").start()
+
+    def _complain(self, name: str, words: str) -> None:
+        if self._given_up.get(name) == words:  # another one may have taken its place meanwhile
+            self._trouble(name, words)
 
 
 def _counted_on(before: SinkState | None, now: SinkState) -> SinkState:

@@ -263,6 +263,16 @@ def test_sinks_come_and_go(node: Node, tmp_path: Path) -> None:
     unharmed(node, "yard")
 
 
+def test_a_sink_that_is_mended_is_no_trouble_any_more(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    wrong, right = ({"type": "jsonl", "directory": str(tmp_path / name)} for name in ("file/a", "lines"))
+    node.start({"yard": YARD}, sinks={"archive": wrong})
+    until(lambda: node.recorder.states()[-1] == "degraded", "the node says so")
+    assert "sink archive: " in node.recorder.on(f"{BASE}/status")[-1]["reason"]
+    assert node.reload({"yard": YARD}, sinks={"archive": right}) == "edge-app: sink archive altered"
+    until(lambda: node.recorder.states()[-1] == "online", "all is well again")
+
+
 def test_a_password_that_changed_in_its_file_alone_is_noticed(node: Node, tmp_path: Path) -> None:
     secret = tmp_path / "door.password"
     secret.write_text("first-canary-1\n")
