@@ -16,8 +16,9 @@ from edge_app.app.hang_guard import HangGuard, parts_to_watch
 from edge_app.app.monitoring import Monitoring, Watched
 from edge_app.app.node_report import NodeReport, ProcessMeter
 from edge_app.app.open_models import open_models
-from edge_app.app.reload import Reloader, Running, read_secrets
+from edge_app.app.reload import Reloader, read_secrets
 from edge_app.app.reload_requests import Answers, ReloadRequests
+from edge_app.app.reload_steps import Running
 from edge_app.app.sinks import SinkBuilder
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.paths import service_state_directory

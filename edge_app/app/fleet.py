@@ -129,7 +129,7 @@ class Fleet:
         """
         name = camera.camera_id
         known = name in self.models
-        first_frame_id = self.group.let_go(name) if known else self.group.next_frame_id(name)
+        first_frame_id = self._let_go(name)
         self._statistics.add(name)
         self._remember(name, model, first_frame_id)
         (self.live.add if camera.live else self.live.discard)(name)
@@ -146,16 +146,24 @@ class Fleet:
 
     def remove(self, name: str, tell: Callable[[], None]) -> None:
         """Let go of a camera; `tell` is called when none of its frames comes any more."""
-        first_frame_id = self.group.let_go(name)
+        first_frame_id = self._let_go(name)
         self._router.lead(name, None)
-        self.lanes[self.models[name]].remove(name)
-        self._remember(name, self.models[name], first_frame_id)
+        for lanes in self.lanes.values():
+            lanes.remove(name)
+        if name in self.models:
+            self._remember(name, self.models[name], first_frame_id)
         self.models = {other: model for other, model in self.models.items() if other != name}
         self.decoders = {other: words for other, words in self.decoders.items() if other != name}
         self._watch.camera_gone(name)
         tell()
         self._statistics.remove(name)
         self.live.discard(name)
+
+    def _let_go(self, name: str) -> int:
+        """Stop to read a camera, which its last change may have done before it failed; return its next id."""
+        if name in self.group.statuses():
+            return self.group.let_go(name)
+        return self.group.next_frame_id(name)
 
     def _remember(self, name: str, model: str | None, first_frame_id: int) -> None:
         """Note which model a camera has from a frame on, and which one it had before."""

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from edge_app.app.reload import EXIT_RESTART, Reloader, ReloadResult, Running, read_secrets
+from edge_app.app.reload import EXIT_RESTART, Reloader, ReloadResult, read_secrets
+from edge_app.app.reload_steps import Running
 from edge_app.config.loader import load_config
 from edge_app.ops.logging import set_level
 
@@ -65,7 +66,8 @@ class Node:
             remove=lambda name, tell: self.note(f"camera {name} removed"),
         )
         publisher = SimpleNamespace(
-            options_of=lambda section, password: None, redirect=lambda section, options: self.note("broker")
+            options_of=lambda section, password: section,
+            redirect=lambda section, options: self.note("broker"),
         )
         detector = SimpleNamespace(check=lambda section: None, retune=self._retune)
         return Running(
@@ -102,3 +104,37 @@ def test_a_level_changes_once(node: Node) -> None:
     node.start()
     assert node.reload(log={"level": "warning"}).applied == ("log.level warning",)
     assert node.reload(log={"level": "warning"}) == ReloadResult()
+
+
+def fail() -> None:
+    raise RuntimeError("a fault of ours")
+
+
+THREE = {"yard": YARD, "door": DOOR, "gate": DOOR}
+
+
+def test_what_was_done_before_a_step_that_failed_is_not_done_again_and_the_rest_is(node: Node) -> None:
+    node.start()
+    node.at["camera door"] = fail
+    result = node.reload(cameras=THREE, mqtt={"keepalive_s": 20})
+    assert result.applied == ("broker",)
+    assert result.refused == ("the rest: unexpected RuntimeError, see the log, and restart",)
+    assert result.exit_status == 1
+    del node.at["camera door"]
+    result = node.reload(cameras=THREE, mqtt={"keepalive_s": 20})
+    assert result.applied == ("camera door added", "camera gate added")
+    assert node.done == ["camera door", "revive", "camera gate", "revive"]
+    assert node.reload(cameras=THREE, mqtt={"keepalive_s": 20}) == ReloadResult()
+
+
+def test_a_step_that_failed_is_undone_where_it_is_not_wanted_any_more(node: Node) -> None:
+    node.start()
+    node.at["camera door"] = fail
+    node.reload(cameras=THREE)
+    assert node.reload().applied == ("camera door removed",)
+    node.reload(cameras={"yard": {**YARD, "max_fps": 1}})
+    node.at["camera yard"] = fail
+    node.reload()
+    del node.at["camera yard"]
+    altered = node.reload(cameras={"yard": {**YARD, "max_fps": 1}})
+    assert altered.applied == ("camera yard altered",), "it may be as it was, or not"
