@@ -254,7 +254,8 @@ class Application:
             if self._publisher_error is not None:
                 street.fail("publisher", self._publisher_error)
             self._watch.running()
-            self._guard.start(parts_to_watch(self._fleet.group, street, self._publisher), street.fail)
+            parts = parts_to_watch(self._fleet.group, street, self._publisher)
+            self._guard.start(parts, street.fail, self._report.last_word)
             self._report.start()
             self._begin_to_reload(detectors, street)
             self._reloads.listen(stop, hangup, answers)

@@ -43,13 +43,18 @@ class ReloadRequests:
         self, reloader: Reloader, report: ServiceReport, watch: NodeWatch, redact: Callable[[str], str]
     ) -> None:
         self._reloader, self._report, self._watch, self._redact = reloader, report, watch, redact
+        self._one_at_a_time = threading.Lock()
 
     def reload(self) -> ReloadResult:
         """Read the configuration file again and take over what can be. Any thread; never raises.
 
         What is left until a restart is named in the result. A file that is not valid changes nothing: the
-        log, the node's status and the result say so.
+        log, the node's status and the result say so. One at a time: each is told as a whole.
         """
+        with self._one_at_a_time:
+            return self._reload()
+
+    def _reload(self) -> ReloadResult:
         if not self._reloader.open:
             return self._reloader.reload()
         self._report.reloading()

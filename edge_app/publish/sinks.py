@@ -35,6 +35,7 @@ class SinkGroup:
         self._given_up: dict[str, str] = {}
         self._before: dict[str, SinkState] = {}
         """By name: how those ended that had it before. Who takes their place goes on counting."""
+        self._stopped = False
         self._lock = threading.RLock()
         """Held while states are told, and while a sink that comes is told of them: none is missed."""
         self._node: tuple[NodeState, str | None] | None = None
@@ -49,6 +50,8 @@ class SinkGroup:
 
     def replace(self, name: str, sink: Sink | None, timeout_s: float) -> Sink | None:
         """Let a sink take a name's place, or none: that which had it is ended before, and returned.
+
+        After `stop` a new one is ended as well.
 
         Args:
             name: Of the sink.
@@ -65,10 +68,15 @@ class SinkGroup:
             self._remember(name, before)
         if sink is None:
             return before
-        self._ask(name, sink, lambda sink: sink.start())
+        if not self._stopped:
+            self._ask(name, sink, lambda sink: sink.start())
         with self._lock:
-            self._ask(name, sink, self._tell_all)
-            self._others = {**self._others, name: sink}
+            stopped = self._stopped
+            if not stopped:
+                self._ask(name, sink, self._tell_all)
+                self._others = {**self._others, name: sink}
+        if stopped:
+            self._end(name, sink, 0.0)
         return before
 
     def _tell_all(self, sink: Sink) -> None:
@@ -82,9 +90,12 @@ class SinkGroup:
 
     def stop(self, timeout_s: float) -> bool:
         """End all of them at the same time; return whether every state of the main one went out."""
+        with self._lock:
+            self._stopped = True
+            others = self._others
         threads = [
             threading.Thread(target=self._end, args=(name, sink, timeout_s), name=f"stop-{name}", daemon=True)
-            for name, sink in self._others.items()
+            for name, sink in others.items()
         ]
         for thread in threads:
             thread.start()
