@@ -261,6 +261,7 @@ class Application:
             self._reloads.listen(stop, hangup, answers)
             street.run(stop, stop_timeout_s=STREET_STOP_S)
         finally:
+            self._reloader.end()
             self._guard.stop()
             # One that hangs would be waited for; a model that is still being opened may come yet.
             for detector in [] if self._guard.hung else list(detectors.values()):
