@@ -26,10 +26,14 @@ class InForce:
         self.config, self.secrets = config, secrets
         self.unsure: frozenset[str] = frozenset()
 
+    def doubt(self, key: str) -> None:
+        """Note that what runs of a key is not what `config` says, until the step that takes it over."""
+        self.unsure |= {key}
+
     @contextmanager
     def step(self, key: str, config: AppConfig, secrets: Secrets) -> Iterator[None]:
         """Take a key over (`log`, `mqtt`, `sinks.NAME`, `cameras.NAME`); done unless the body raises."""
-        self.unsure |= {key}
+        self.doubt(key)
         yield
         section, _, name = key.partition(".")
         now, kept = self.config, self.secrets

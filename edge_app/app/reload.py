@@ -138,6 +138,7 @@ class Reloader:
             secrets,
             changes,
             cameras,
+            running.fleet.transport_with(cameras, changes.removed),
             broker if changes.broker else None,
             self._new_sinks(running.builder, config, secrets, changes),
             thresholds,

@@ -49,6 +49,7 @@ class Prepared:
     secrets: Secrets
     changes: Changes
     cameras: tuple[Camera, ...]
+    transport: str | None
     broker: BrokerOptions | None
     sinks: Mapping[str, Sink]
     thresholds: Mapping[str | None, PostprocessSection]
@@ -95,6 +96,9 @@ class Steps:
             yield
         for name in prepared.changes.sinks:
             self._replace_sink(name)
+            yield
+        if prepared.transport is not None:
+            self._change_transport(prepared.transport)
             yield
         # New ones first: a model whose cameras are all exchanged is never without one.
         for camera in prepared.cameras:
@@ -143,6 +147,12 @@ class Steps:
             if new is not None:
                 running.sinks.replace(name, new, SINK_STOP_S)
         self.applied.append(f"sink {name} {what}")
+
+    def _change_transport(self, transport: str) -> None:
+        fleet = self._running.fleet
+        for name in fleet.over_other(transport):
+            self._force.doubt(f"cameras.{name}")  # until it is put anew, which is to come
+        fleet.change_transport(transport)
 
     def _put_camera(self, camera: Camera) -> None:
         name, running = camera.camera_id, self._running

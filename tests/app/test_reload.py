@@ -63,6 +63,7 @@ class Node:
             models={"yard": None},
             make=lambda name, section, password: SimpleNamespace(camera_id=name),
             put=lambda camera, model, tell: self.note(f"camera {camera.camera_id}"),
+            transport_with=lambda cameras, removed: None,
             remove=lambda name, tell: self.note(f"camera {name} removed"),
         )
         publisher = SimpleNamespace(

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import le
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,59 @@ def test_sinks_come_and_go(node: Node, tmp_path: Path) -> None:
     node.until_more("yard", 10)
     assert len(written()) == count
     assert node.recorder.on(f"{BASE}/health")[-1]["sinks"] == {}
+    unharmed(node, "yard")
+
+
+def udp_sockets(pid: int) -> int:
+    mine = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # it may be closed just now
+            mine.add(str(link.readlink()))
+    inodes = [line.split()[9] for line in Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]]
+    return sum(f"socket:[{inode}]" in mine for inode in inodes)
+
+
+@pytest.fixture
+def rtsp_uri() -> Iterator[str]:
+    """An RTSP camera, where OpenCV reads it through FFmpeg."""
+    parts = pytest.importorskip("tests.capture.parts", reason="it needs OpenCV")
+    gstreamer = pytest.importorskip("edge_app.capture.gstreamer")
+    if lacking := parts.rtsp_server_lacks():
+        pytest.skip(lacking)
+    if gstreamer.opencv_has_gstreamer():
+        pytest.skip("GStreamer takes a transport for each camera")
+    server = parts.RtspServer()
+    yield server.uri
+    server.kill()
+
+
+@pytest.mark.rtsp
+def test_the_transport_of_all_rtsp_cameras_changes(node: Node, rtsp_uri: str) -> None:
+    """OpenCV's FFmpeg takes one for all of them."""
+
+    def cameras(**transports: str) -> dict[str, Any]:
+        return {
+            "yard": YARD,
+            **{name: {"uri": rtsp_uri, "transport": one} for name, one in transports.items()},
+        }
+
+    node.start(cameras(door="tcp", gate="tcp"))
+    pid = node.daemon.process.pid
+    node.until_more("door")
+    node.until_more("gate")
+    before = udp_sockets(pid)
+    words = node.reload(cameras(door="udp", gate="tcp"), 78)
+    assert "nothing was changed: RTSP cameras use both tcp (gate) and udp (door)" in words
+    node.until_more("gate")
+    words = node.reload(cameras(door="udp", gate="udp"))
+    assert words == "edge-app: camera door altered; camera gate altered"
+    node.until_more("door")
+    node.until_more("gate")
+    assert udp_sockets(pid) >= before + 4, "RTP and RTCP of both"
+    words = node.reload(cameras(hall="tcp"))
+    assert words == "edge-app: camera hall added; camera door removed; camera gate removed"
+    node.until_more("hall")
+    until(lambda: udp_sockets(pid) == before, "over TCP again")
     unharmed(node, "yard")
 
 
