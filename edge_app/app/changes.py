@@ -63,6 +63,7 @@ def find_changes(
     secrets_before: Secrets,
     secrets_after: Secrets,
     models: Collection[str | None],
+    unsure: Collection[str] = (),
 ) -> Changes:
     """Compare two configurations.
 
@@ -72,15 +73,22 @@ def find_changes(
         secrets_before: The passwords of `before`.
         secrets_after: The passwords of `after`.
         models: Those that are loaded; None is the one of `model`.
+        unsure: What may run otherwise than `before` says (`mqtt`, `sinks.NAME`, `cameras.NAME`): it differs.
     """
-    put, no_model = _cameras(before, after, secrets_before, secrets_after, models)
+    put, no_model = _cameras(before, after, secrets_before, secrets_after, models, unsure)
+    wanted, there = (
+        enabled_cameras(after),
+        {**enabled_cameras(before), **dict.fromkeys(_named("cameras", unsure))},
+    )
     broker_keys = list(differing_keys(before.mqtt, after.mqtt))
     restart = [f"mqtt.{key}" for key in without(broker_keys, CONNECTION_KEYS)]
     return Changes(
         put=tuple(put),
-        removed=tuple(name for name in enabled_cameras(before) if name not in enabled_cameras(after)),
-        broker=len(restart) < len(broker_keys) or secrets_before.mqtt != secrets_after.mqtt,
-        sinks=tuple(_sinks(before, after, secrets_before, secrets_after)),
+        removed=tuple(name for name in there if name not in wanted),
+        broker=len(restart) < len(broker_keys)
+        or secrets_before.mqtt != secrets_after.mqtt
+        or "mqtt" in unsure,
+        sinks=tuple(_sinks(before, after, secrets_before, secrets_after, unsure)),
         restart=(*_other_sections(before, after), *_models(before, after, models), *restart, *no_model),
     )
 
@@ -108,25 +116,40 @@ def _cameras(
     secrets_before: Secrets,
     secrets_after: Secrets,
     models: Collection[str | None],
+    unsure: Collection[str],
 ) -> tuple[list[str], list[str]]:
     old = enabled_cameras(before)
     put: list[str] = []
     restart: list[str] = []
     for name, section in enabled_cameras(after).items():
-        if old.get(name) == section and secrets_before.cameras.get(name) == secrets_after.cameras.get(name):
+        same = old.get(name) == section and f"cameras.{name}" not in unsure
+        if same and secrets_before.cameras.get(name) == secrets_after.cameras.get(name):
             continue
         (put if section.model in models else restart).append(name)
     return put, [f"cameras.{name}" for name in restart]
 
 
-def _sinks(before: AppConfig, after: AppConfig, secrets_before: Secrets, secrets_after: Secrets) -> list[str]:
+def _sinks(
+    before: AppConfig,
+    after: AppConfig,
+    secrets_before: Secrets,
+    secrets_after: Secrets,
+    unsure: Collection[str],
+) -> list[str]:
     old = {name: section for name, section in before.sinks.items() if section.enabled}
     new = {name: section for name, section in after.sinks.items() if section.enabled}
     return [
         name
-        for name in {**old, **new}
-        if old.get(name) != new.get(name) or secrets_before.sinks.get(name) != secrets_after.sinks.get(name)
+        for name in dict.fromkeys((*old, *new, *_named("sinks", unsure)))
+        if old.get(name) != new.get(name)
+        or secrets_before.sinks.get(name) != secrets_after.sinks.get(name)
+        or f"sinks.{name}" in unsure
     ]
+
+
+def _named(section: str, keys: Collection[str]) -> list[str]:
+    """Return the names of a section's children among keys."""
+    return [key.partition(".")[2] for key in sorted(keys) if key.startswith(f"{section}.")]
 
 
 def _other_sections(before: AppConfig, after: AppConfig) -> list[str]:

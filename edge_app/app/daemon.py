@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from edge_app.app.hang_guard import HangGuard, parts_to_watch
 from edge_app.app.monitoring import Monitoring, Watched
 from edge_app.app.node_report import NodeReport, ProcessMeter
 from edge_app.app.open_models import open_models
-from edge_app.app.reload import Reloader, ReloadResult, Running, read_secrets
-from edge_app.app.reload_requests import ReloadRequests
+from edge_app.app.reload import Reloader, read_secrets
+from edge_app.app.reload_requests import Answers, ReloadRequests
+from edge_app.app.reload_steps import Running
 from edge_app.app.sinks import SinkBuilder
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.paths import service_state_directory
@@ -72,7 +73,7 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
     run_file = RunFile(path)
     run_file.open()
     try:
-        application.run(stop, hangup, lambda result: run_file.reply(str(result), result.exit_status))
+        application.run(stop, hangup, run_file)
     finally:
         run_file.close()
         tell_what_was_left_out()
@@ -176,14 +177,14 @@ class Application:
         self,
         stop: threading.Event,
         hangup: threading.Event | None = None,
-        on_reload: Callable[[ReloadResult], None] = lambda _: None,
+        answers: Answers | None = None,
     ) -> None:
         """Run until `stop` is set or every camera is a file that has ended.
 
         Args:
             stop: Ends it.
             hangup: Has it reload, whenever it is set and as soon as there is something to change.
-            on_reload: Hears what came of that.
+            answers: Hears what came of that.
 
         Raises:
             ModelError, BackendError, EngineError: The model cannot be run.
@@ -200,7 +201,7 @@ class Application:
         self._memory.start()
         reason = "a failure"
         try:
-            self._walk(stop, hangup or threading.Event(), on_reload)
+            self._walk(stop, hangup or threading.Event(), answers)
             reason = "it was asked to stop" if stop.is_set() else "every camera has ended"
             self._record.ended()
         except BaseException as error:
@@ -235,9 +236,7 @@ class Application:
         part = f"sink {name}"
         self._watch.trouble(part, None if words is None else f"{part}: {words}")
 
-    def _walk(
-        self, stop: threading.Event, hangup: threading.Event, on_reload: Callable[[ReloadResult], None]
-    ) -> None:
+    def _walk(self, stop: threading.Event, hangup: threading.Event, answers: Answers | None) -> None:
         detectors: dict[str | None, Detector] = {}
         try:
             if not unless_stopped(stop, "model", lambda: self._open_models(detectors, stop)):
@@ -255,12 +254,14 @@ class Application:
             if self._publisher_error is not None:
                 street.fail("publisher", self._publisher_error)
             self._watch.running()
-            self._guard.start(parts_to_watch(self._fleet.group, street, self._publisher), street.fail)
+            parts = parts_to_watch(self._fleet.group, street, self._publisher)
+            self._guard.start(parts, street.fail, self._report.last_word)
             self._report.start()
             self._begin_to_reload(detectors, street)
-            self._reloads.listen(stop, hangup, on_reload)
+            self._reloads.listen(stop, hangup, answers)
             street.run(stop, stop_timeout_s=STREET_STOP_S)
         finally:
+            self._reloader.end()
             self._guard.stop()
             # One that hangs would be waited for; a model that is still being opened may come yet.
             for detector in [] if self._guard.hung else list(detectors.values()):

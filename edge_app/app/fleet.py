@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from edge_app.capture.attempt import Camera
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera
 from edge_app.capture.snapshot import SnapshotTap
+from edge_app.capture.transport import change_transport, claim_transport, common_transport
 from edge_app.config.models import AppConfig, CameraSection
 from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.errors import CaptureError, ConfigError
@@ -65,7 +66,7 @@ class Fleet:
         history: By camera, also of those that have gone: from which frame on it had which model.
 
     Raises:
-        ConfigError: A camera cannot be read by this machine.
+        ConfigError: A camera cannot be read by this machine, or not beside the others.
     """
 
     def __init__(
@@ -88,6 +89,10 @@ class Fleet:
         self.models = {name: section.model for name, section in sections.items()}
         self.decoders = {camera.camera_id: camera.decoder for camera in cameras}
         self.history: dict[str, tuple[tuple[int, str | None], ...]] = {}
+        self._transports = {camera.camera_id: camera.transport for camera in cameras}
+        transport = common_transport(self._transports)
+        if transport is not None:
+            claim_transport(transport)
         self._is_live = {camera.camera_id: camera.live for camera in cameras}
         self.live = {name for name, is_live in self._is_live.items() if is_live}
         self.lanes = {
@@ -119,6 +124,25 @@ class Fleet:
             found[model].append(name)
         return found
 
+    def transport_with(self, cameras: Collection[Camera], removed: Collection[str]) -> str | None:
+        """Return the RTSP transport that all cameras share once some were put and others removed; None: none.
+
+        Raises:
+            ConfigError: They want different ones.
+        """
+        kept = {name: one for name, one in self._transports.items() if name not in removed}
+        return common_transport({**kept, **{camera.camera_id: camera.transport for camera in cameras}})
+
+    def over_other(self, transport: str) -> list[str]:
+        """Return the cameras that share another RTSP transport."""
+        return [name for name, one in self._transports.items() if one not in (None, transport)]
+
+    def change_transport(self, transport: str) -> None:
+        """Let go of cameras of another RTSP transport, which are to be put anew or removed, and change it."""
+        for name in self.over_other(transport):
+            self._let_go(name)
+        change_transport(transport)
+
     def put(self, camera: Camera, model: str | None, tell: Callable[[], None]) -> None:
         """Read a camera that is new, or was altered.
 
@@ -129,7 +153,7 @@ class Fleet:
         """
         name = camera.camera_id
         known = name in self.models
-        first_frame_id = self.group.let_go(name) if known else self.group.next_frame_id(name)
+        first_frame_id = self._let_go(name)
         self._statistics.add(name)
         self._remember(name, model, first_frame_id)
         (self.live.add if camera.live else self.live.discard)(name)
@@ -141,21 +165,31 @@ class Fleet:
             before.remove(name)
         self.models = {**self.models, name: model}
         self.decoders = {**self.decoders, name: camera.decoder}
+        self._transports[name] = camera.transport
         tell()
         self.group.add(camera)
 
     def remove(self, name: str, tell: Callable[[], None]) -> None:
         """Let go of a camera; `tell` is called when none of its frames comes any more."""
-        first_frame_id = self.group.let_go(name)
+        first_frame_id = self._let_go(name)
         self._router.lead(name, None)
-        self.lanes[self.models[name]].remove(name)
-        self._remember(name, self.models[name], first_frame_id)
+        for lanes in self.lanes.values():
+            lanes.remove(name)
+        if name in self.models:
+            self._remember(name, self.models[name], first_frame_id)
         self.models = {other: model for other, model in self.models.items() if other != name}
         self.decoders = {other: words for other, words in self.decoders.items() if other != name}
+        self._transports.pop(name, None)
         self._watch.camera_gone(name)
         tell()
         self._statistics.remove(name)
         self.live.discard(name)
+
+    def _let_go(self, name: str) -> int:
+        """Stop to read a camera, which its last change may have done before it failed; return its next id."""
+        if name in self.group.statuses():
+            return self.group.let_go(name)
+        return self.group.next_frame_id(name)
 
     def _remember(self, name: str, model: str | None, first_frame_id: int) -> None:
         """Note which model a camera has from a frame on, and which one it had before."""

@@ -49,15 +49,22 @@ class HangGuard:
         self._record = record
         self._progress: ProgressWatch | None = None
         self._fail: Callable[[str, BaseException], None] = lambda *_: None
+        self._tell: Callable[[str], None] = lambda _: None
 
-    def start(self, parts: Sequence[Part], fail: Callable[[str, BaseException], None]) -> None:
+    def start(
+        self,
+        parts: Sequence[Part],
+        fail: Callable[[str, BaseException], None],
+        tell: Callable[[str], None],
+    ) -> None:
         """Begin to watch.
 
         Args:
             parts: Whom to watch.
             fail: Begins the end in order; gets the name of what hangs, and the error.
+            tell: Has the service manager hear what hangs, and nothing else after that.
         """
-        self._fail = fail
+        self._fail, self._tell = fail, tell
         self._progress = ProgressWatch(parts, self._hangs)
         self._progress.start()
 
@@ -83,7 +90,7 @@ class HangGuard:
         last_resort.daemon = True
         last_resort.start()
         self._record.failed(error)  # the disk may be what hangs
-        notify(f"STATUS={error.message}")
+        self._tell(error.message)
         self._fail(part.name, error)
 
 

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_app.app.changes import Changes, Secrets, broker_in_force, find_changes, in_force
-from edge_app.app.detector import Detector
-from edge_app.app.fleet import Fleet, enabled_cameras
+from edge_app.app.changes import Changes, Secrets, broker_in_force, find_changes
+from edge_app.app.fleet import enabled_cameras
+from edge_app.app.in_force import InForce
+from edge_app.app.reload_steps import Prepared, Running, Steps
 from edge_app.app.sinks import SinkBuilder
-from edge_app.capture.attempt import Camera
-from edge_app.config.differences import differing_keys
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
 from edge_app.config.models import AppConfig, PostprocessSection
 from edge_app.config.per_model import config_of_model
 from edge_app.config.secrets import PasswordReference
 from edge_app.errors import EXIT_CONFIG, EXIT_FAILURE, EdgeAppError
 from edge_app.interfaces import Sink
-from edge_app.ops.logging import set_level
-from edge_app.pipeline.street import Street
-from edge_app.publish.broker import BrokerOptions
-from edge_app.publish.publisher import MqttPublisher
-from edge_app.publish.sinks import SinkGroup
 
 logger = logging.getLogger(__name__)
 
 EXIT_RESTART = 3
 """Exit status of `edge-app reload`: what could be taken over was, and the rest needs a restart."""
-
-SINK_STOP_S = 1.0
 
 ReadSecret = Callable[[PasswordReference, str], str | None]
 """Resolves the password of a section, of which the name is given too."""
@@ -60,36 +52,6 @@ class ReloadResult:
         return "; ".join(words)
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """All that could fail, done: what follows does not."""
-
-    config: AppConfig
-    secrets: Secrets
-    changes: Changes
-    cameras: tuple[Camera, ...]
-    broker: BrokerOptions | None
-    sinks: Mapping[str, Sink]
-    thresholds: Mapping[str | None, PostprocessSection]
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The parts of a daemon that runs.
-
-    Attributes:
-        tell_info: Tells all sinks what runs here, cameras included.
-    """
-
-    fleet: Fleet
-    publisher: MqttPublisher
-    sinks: SinkGroup
-    builder: SinkBuilder
-    street: Street
-    detectors: Mapping[str | None, Detector]
-    tell_info: Callable[[], None]
-
-
 def read_secrets(config: AppConfig, read: ReadSecret) -> Secrets:
     """Return all passwords of a configuration. Raises ConfigError if one cannot be had."""
     return Secrets(
@@ -116,7 +78,8 @@ class Reloader:
     def __init__(
         self, loaded: LoadedConfig, secrets: Secrets, read_secret: ReadSecret, log_level: str | None = None
     ) -> None:
-        self._path, self._config, self._secrets = loaded.path, loaded.config, secrets
+        self._path = loaded.path
+        self._force = InForce(loaded.config, secrets)
         self._read_secret, self._log_level = read_secret, log_level
         self._lock = threading.Lock()
         self._running: Running | None = None
@@ -127,7 +90,7 @@ class Reloader:
         """From now on there is something to change."""
         with self._lock:
             self._thresholds = {
-                name: config_of_model(self._config, name).postprocess for name in running.detectors
+                name: config_of_model(self._force.config, name).postprocess for name in running.detectors
             }
             self._running = running
 
@@ -154,29 +117,28 @@ class Reloader:
                 logger.exception("the configuration could not be read")
                 words = f"unexpected {type(error).__name__}, see the log"
                 return ReloadResult(problem=words, exit_status=EXIT_FAILURE)
-            try:
-                return self._commit(running, prepared)
-            except Exception as error:
-                logger.exception("the configuration was taken over in part")
-                words = f"the rest: unexpected {type(error).__name__}, see the log, and restart"
-                return ReloadResult(refused=(words,), exit_status=EXIT_FAILURE)
+            return self._commit(running, prepared)
 
-    def _prepare(self, running: Running) -> _Prepared:
+    def _prepare(self, running: Running) -> Prepared:
         loaded = load_config(self._path)
         require_cameras(loaded)
         config = loaded.config
         secrets = read_secrets(config, self._read_secret)
-        changes = find_changes(self._config, config, self._secrets, secrets, running.fleet.lanes)
+        force = self._force
+        changes = find_changes(
+            force.config, config, force.secrets, secrets, running.fleet.lanes, force.unsure
+        )
         thresholds = self._wanted_thresholds(running, config)
         cameras = tuple(
             running.fleet.make(name, config.cameras[name], secrets.cameras[name]) for name in changes.put
         )
-        broker = running.publisher.options_of(broker_in_force(self._config, config), secrets.mqtt)
-        return _Prepared(
+        broker = running.publisher.options_of(broker_in_force(force.config, config), secrets.mqtt)
+        return Prepared(
             config,
             secrets,
             changes,
             cameras,
+            running.fleet.transport_with(cameras, changes.removed),
             broker if changes.broker else None,
             self._new_sinks(running.builder, config, secrets, changes),
             thresholds,
@@ -208,61 +170,21 @@ class Reloader:
             raise
         return made
 
-    def _commit(self, running: Running, prepared: _Prepared) -> ReloadResult:
-        before, changes = self._config, prepared.changes
-        refused = [f"{key} needs a restart" for key in changes.restart]
-        applied = self._set_log_level(prepared.config, refused)
-        applied += self._retune(running, prepared, refused)
-        if prepared.broker is not None:
-            running.publisher.redirect(broker_in_force(before, prepared.config), prepared.broker)
-            applied.append("broker")
-        for name in changes.sinks:
-            running.sinks.replace(name, prepared.sinks.get(name), SINK_STOP_S)
-            if name not in prepared.sinks:
-                running.builder.forget(name)
-            applied.append(f"sink {name} {_what(name, before.sinks, prepared.sinks)}")
-        applied += self._change_cameras(running, prepared)
-        self._config = in_force(before, prepared.config, changes)
-        self._secrets = prepared.secrets
-        return ReloadResult(tuple(applied), tuple(refused), None, EXIT_RESTART if refused else 0)
-
-    def _set_log_level(self, config: AppConfig, refused: list[str]) -> list[str]:
-        level = config.log.level
-        if level == self._config.log.level:
-            return []
-        if self._log_level is not None:
-            refused.append(f"log.level is what the command line says, {self._log_level}")
-            return []
-        set_level(level)
-        return [f"log.level {level}"]
-
-    def _retune(self, running: Running, prepared: _Prepared, refused: list[str]) -> list[str]:
-        applied = []
-        for name, wanted in prepared.thresholds.items():
-            where = "postprocess." if name is None else f"models.{name}.postprocess."
-            before = self._thresholds[name]
-            self._thresholds[name] = got = running.detectors[name].retune(wanted)
-            applied += list(differing_keys(before, got, where))
-            refused += [f"{key} needs a restart" for key in differing_keys(got, wanted, where)]
-        return applied
-
-    def _change_cameras(self, running: Running, prepared: _Prepared) -> list[str]:
-        """New ones first: a model whose cameras are all exchanged is never without one."""
-        applied = []
-        known = running.fleet.models
-        for camera in prepared.cameras:
-            name = camera.camera_id
-            running.fleet.put(camera, prepared.config.cameras[name].model, running.tell_info)
-            applied.append(f"camera {name} {'altered' if name in known else 'added'}")
-        for name in prepared.changes.removed:
-            running.fleet.remove(name, running.tell_info)
-            applied.append(f"camera {name} removed")
-        if prepared.cameras:
-            running.street.revive()
-        return applied
-
-
-def _what(name: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
-    if name not in after:
-        return "removed"
-    return "altered" if name in before else "added"
+    def _commit(self, running: Running, prepared: Prepared) -> ReloadResult:
+        steps = Steps(running, prepared, self._force, self._thresholds, self._log_level)
+        rest = None
+        try:
+            for _ in steps.take():
+                if self._running is None:
+                    rest = self._why_not
+                    break
+            else:
+                self._force.settle(prepared.config, prepared.secrets, prepared.changes)
+        except Exception as error:
+            logger.exception("the configuration was taken over in part")
+            rest = f"unexpected {type(error).__name__}, see the log, and restart"
+        if rest is not None:
+            refused = (*steps.refused, f"the rest: {rest}")
+            return ReloadResult(tuple(steps.applied), refused, None, EXIT_FAILURE)
+        status = EXIT_RESTART if steps.refused else 0
+        return ReloadResult(tuple(steps.applied), tuple(steps.refused), None, status)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from edge_app.app.reload import Reloader, ReloadResult
 from edge_app.errors import EXIT_CONFIG
@@ -16,6 +17,16 @@ from edge_app.ops.service_report import ServiceReport
 logger = logging.getLogger("edge_app.app.daemon")  # the log calls it the daemon, wherever its parts stand
 
 RELOAD_POLL_S = 0.25
+
+
+class Answers(Protocol):
+    """Where whoever sent SIGHUP looks for what came of it."""
+
+    def begin(self) -> None:
+        """A reload begins, and has not read the configuration yet."""
+
+    def reply(self, words: str, exit_status: int) -> None:
+        """It is over."""
 
 
 class ReloadRequests:
@@ -32,13 +43,18 @@ class ReloadRequests:
         self, reloader: Reloader, report: ServiceReport, watch: NodeWatch, redact: Callable[[str], str]
     ) -> None:
         self._reloader, self._report, self._watch, self._redact = reloader, report, watch, redact
+        self._one_at_a_time = threading.Lock()
 
     def reload(self) -> ReloadResult:
         """Read the configuration file again and take over what can be. Any thread; never raises.
 
         What is left until a restart is named in the result. A file that is not valid changes nothing: the
-        log, the node's status and the result say so.
+        log, the node's status and the result say so. One at a time: each is told as a whole.
         """
+        with self._one_at_a_time:
+            return self._reload()
+
+    def _reload(self) -> ReloadResult:
         if not self._reloader.open:
             return self._reloader.reload()
         self._report.reloading()
@@ -52,17 +68,19 @@ class ReloadRequests:
         self._report.reloaded(str(result))
         return result
 
-    def listen(
-        self, stop: threading.Event, hangup: threading.Event, on_reload: Callable[[ReloadResult], None]
-    ) -> None:
+    def listen(self, stop: threading.Event, hangup: threading.Event, answers: Answers | None) -> None:
         """Reload whenever `hangup` is set, from a thread of its own, until `stop` is; returns at once."""
-        waiting = partial(self._reload_when_asked, stop, hangup, on_reload)
+        waiting = partial(self._reload_when_asked, stop, hangup, answers)
         threading.Thread(target=waiting, name="reload", daemon=True).start()
 
     def _reload_when_asked(
-        self, stop: threading.Event, hangup: threading.Event, on_reload: Callable[[ReloadResult], None]
+        self, stop: threading.Event, hangup: threading.Event, answers: Answers | None
     ) -> None:
         while self._reloader.open and not stop.is_set():
             if hangup.wait(RELOAD_POLL_S):
-                hangup.clear()
-                on_reload(self.reload())
+                hangup.clear()  # before it begins: who asks after that gets a reload of his own
+                if answers is not None:
+                    answers.begin()
+                result = self.reload()
+                if answers is not None:
+                    answers.reply(str(result), result.exit_status)

@@ -47,6 +47,7 @@ class Camera:
         reconnect_max_s: Longest such wait, in seconds.
         fallbacks: Says how often a decoder failed and another took its place.
         decoder: What was chosen to decode it, in words.
+        transport: How its RTSP travels, where that is one for all cameras; see `common_transport`.
         frozen_s: With the same picture for so long, in seconds, a live camera is frozen; None: it never is.
     """
 
@@ -60,6 +61,7 @@ class Camera:
     reconnect_max_s: float = 15.0
     fallbacks: Callable[[], int] = int
     decoder: str = ""
+    transport: str | None = None
     frozen_s: float | None = None
 
 

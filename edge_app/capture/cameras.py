@@ -18,6 +18,9 @@ from edge_app.ops.progress import Sign
 
 logger = logging.getLogger(__name__)
 
+STOOD_STILL_S = 3 * TICK_S
+"""A supervisor that comes so long after its last turn was kept from it, and so was everybody else."""
+
 MAX_ABANDONED = 16
 """Threads that hang inside a driver cannot be ended; a bound keeps a bad camera from filling the memory."""
 
@@ -31,7 +34,7 @@ class CameraGroup:
         cameras: The cameras, with different ids.
         sink: Takes their frames.
         observer: Hears of each change of a camera's state, in order, on the supervisor's thread.
-        max_abandoned: Most hanging threads, of all cameras together.
+        max_abandoned: Most hanging threads of all cameras together; None: 16, or as many as cameras.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class CameraGroup:
         sink: FrameSink,
         observer: CameraObserver,
         *,
-        max_abandoned: int = MAX_ABANDONED,
+        max_abandoned: int | None = None,
     ) -> None:
         self._wake = threading.Event()
         self._stopping = False
@@ -148,10 +151,16 @@ class CameraGroup:
         return Sign(work=not self._stopping, done=self._turns)
 
     def _supervise(self) -> None:
+        last_s = time.monotonic()
         while not self._stopping:
             self._turns += 1
             self._wake.clear()
             now_s = time.monotonic()
+            if now_s - last_s > STOOD_STILL_S:
+                # Stopped, or paused with its machine: the readers had no chance to show a sign of life.
+                for watch in self._watches.values():
+                    watch.forgive(now_s - last_s)
+            last_s = now_s
             due_s = [self._step(watch, now_s) for watch in self._watches.values()]
             next_s = min(due_s, default=now_s + TICK_S)
             self._wake.wait(max(0.0, min(next_s, now_s + TICK_S) - time.monotonic()))
@@ -164,4 +173,5 @@ class CameraGroup:
     def _may_abandon(self) -> bool:
         """Whether one more reader may be started although others hang."""
         watches = [*self._watches.values(), *self._gone]
-        return sum(watch.abandoned for watch in watches) < self._max_abandoned
+        most = self._max_abandoned or max(MAX_ABANDONED, len(self._watches))
+        return sum(watch.abandoned for watch in watches) < most

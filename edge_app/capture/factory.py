@@ -16,7 +16,6 @@ from edge_app.capture.ffmpeg import (
     follows_size_changes,
     is_segmented,
     network_opening,
-    usable_transport,
 )
 from edge_app.capture.gstreamer import available_elements, opencv_has_gstreamer, pipeline_opening
 from edge_app.capture.images import ImageSource, leads_to_images
@@ -33,6 +32,7 @@ from edge_app.capture.pipelines import (
     v4l2_pipeline,
 )
 from edge_app.capture.pool import FramePool
+from edge_app.capture.transport import usable_transport
 from edge_app.capture.v4l2 import v4l2_opening
 from edge_app.config.camera_uri import CameraKind, CameraUri, parse_camera_uri
 from edge_app.config.models import CameraSection
@@ -65,7 +65,7 @@ def create_camera(
         nv12: Whether its model takes NV12, so that GStreamer need not convert it.
 
     Raises:
-        ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
+        ConfigError: The URI cannot be understood.
         CaptureError: This machine has no way to read such cameras.
     """
     pool = FramePool(POOL_FRAMES, memory)
@@ -96,13 +96,14 @@ def create_camera(
         reconnect_max_s=max(settings.reconnect_min_s, settings.reconnect_max_s),
         fallbacks=lambda: choice.fallbacks,
         decoder=source.decoder,
+        transport=settings.transport if choice.way is Way.CPU and _is_rtsp(settings) else None,
         frozen_s=settings.frozen_s,
     )
 
 
 def _with_usable_transport(camera_id: str, settings: CameraSection) -> CameraSection:
     """Return the settings of a camera whose decoder failed: another camera's choice must not cost it."""
-    if parse_camera_uri(settings.uri).kind is not CameraKind.RTSP:
+    if not _is_rtsp(settings):
         return settings
     transport = usable_transport(settings.transport)
     if transport == settings.transport:
@@ -112,6 +113,10 @@ def _with_usable_transport(camera_id: str, settings: CameraSection) -> CameraSec
         *(camera_id, transport, settings.transport),
     )
     return settings.model_copy(update={"transport": transport})
+
+
+def _is_rtsp(settings: CameraSection) -> bool:
+    return parse_camera_uri(settings.uri).kind is CameraKind.RTSP
 
 
 def possible_ways(camera_id: str, settings: CameraSection, decoders: VideoDecoders | None) -> tuple[Way, ...]:
@@ -165,7 +170,7 @@ def create_source(
         nv12: Whether GStreamer's pictures may stay in NV12.
 
     Raises:
-        ConfigError: The URI cannot be understood, or cannot be read beside the other cameras'.
+        ConfigError: The URI cannot be understood.
         CaptureError: This machine has no way to read such cameras.
     """
     uri = parse_camera_uri(settings.uri)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,12 +12,8 @@ from edge_app.capture.demux import Address
 from edge_app.capture.diagnosis import explain_file, explain_server
 from edge_app.capture.opencv import Opening
 from edge_app.config.camera_uri import CameraKind, CameraUri
-from edge_app.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 FFMPEG = "ffmpeg"
-OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 READ_GRACE_S = 1.0
 """FFmpeg gives a hung read up this much after we did: before that, it would pass stale frames as new ones."""
 LIVE_OPTIONS = {"fpsprobesize": "0"}
@@ -53,13 +46,7 @@ def network_opening(
     stall_s: float,
     decoder_threads: int,
 ) -> Opening:
-    """Say how an rtsp or http camera is opened.
-
-    Raises:
-        ConfigError: Another camera of this process already uses another RTSP transport.
-    """
-    if uri.kind is CameraKind.RTSP:
-        claim_transport(transport)
+    """Say how an rtsp or http camera is opened."""
     return Opening(
         target=credentials.url(uri.location),
         api="CAP_FFMPEG",
@@ -68,6 +55,7 @@ def network_opening(
         live=True,
         has_media_time=True,
         paced=is_segmented(uri),
+        transport=transport if uri.kind is CameraKind.RTSP else None,
         explain=lambda: explain_server(uri, credentials, timeout_s=min(1.5, open_timeout_s)),
     )
 
@@ -122,40 +110,6 @@ def follows_size_changes() -> bool:
     Measured: 4.6 to 4.12 then repeat the last picture for ever; 4.14 and 5.0 scale to the first size.
     """
     return tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 14)
-
-
-@lru_cache
-def claim_transport(transport: str) -> None:
-    """Have FFmpeg carry RTSP over `transport` (tcp or udp) and ask for the video track alone.
-
-    OpenCV passes such options through an environment variable that it reads at every open. Changing it
-    between two opens would race with a third on another thread, so it is set once for the process.
-
-    Raises:
-        ConfigError: The other transport was claimed before.
-    """
-    wanted = _rtsp_options(transport)
-    found = os.environ.setdefault(OPTIONS_VARIABLE, wanted)
-    if found == wanted:
-        return
-    if found in map(_rtsp_options, ("tcp", "udp")):
-        raise ConfigError(
-            "RTSP cameras use both tcp and udp; OpenCV's FFmpeg takes one transport for all of them",
-            hint="set the same transport for all RTSP cameras; an OpenCV with GStreamer can do both at once",
-        )
-    logger.warning(
-        "%s is set in the environment and decides the RTSP transport, not %s", OPTIONS_VARIABLE, transport
-    )
-
-
-def usable_transport(wanted: str) -> str:
-    """Return the transport that `claim_transport` grants: the one that was claimed before, if any."""
-    found = os.environ.get(OPTIONS_VARIABLE)
-    return next((each for each in ("tcp", "udp") if found == _rtsp_options(each)), wanted)
-
-
-def _rtsp_options(transport: str) -> str:
-    return f"rtsp_transport;{transport}|allowed_media_types;video"
 
 
 def _parameters(open_timeout_s: float, read_timeout_s: float, threads: int) -> tuple[tuple[str, float], ...]:

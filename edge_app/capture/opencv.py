@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_app.capture.pacing import MediaTimes, Pace, RateLimit
 from edge_app.capture.pool import FramePool, Shape
+from edge_app.capture.transport import claim_transport
 from edge_app.errors import CaptureError, EndOfStream
 from edge_app.interfaces import Picture
 from edge_app.messages import Lease, PixelFormat
@@ -38,6 +39,7 @@ class Opening:
         paced: Whether frames wait until their media time has come.
         loop: Whether a file starts again at its end.
         nv12: Whether the backend gives NV12 as it is, not BGR.
+        transport: How RTSP travels, where that is one for all cameras; claimed when it is opened.
         explain: Says why it could not be opened.
     """
 
@@ -50,6 +52,7 @@ class Opening:
     paced: bool = False
     loop: bool = False
     nv12: bool = False
+    transport: str | None = None
     explain: Callable[[], str] = lambda: "it could not be opened"
 
 
@@ -88,8 +91,15 @@ class VideoSource:
         return self._opening.decoder
 
     def open(self) -> None:
-        """Connect. Raises CaptureError with a reason free of credentials."""
+        """Connect.
+
+        Raises:
+            CaptureError: With a reason free of credentials.
+            ConfigError: Another camera's RTSP transport is in use.
+        """
         self.close()
+        if self._opening.transport is not None:
+            claim_transport(self._opening.transport)
         capture = cv2.VideoCapture()
         try:
             opened = capture.open(self._opening.target, getattr(cv2, self._opening.api), self._parameters())

@@ -17,7 +17,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edge_app.errors import EXIT_FAILURE, EdgeAppError
@@ -36,15 +36,17 @@ class Reply:
 
     Attributes:
         config: Its configuration file.
-        reloads: How many reloads there were so far.
-        words: What came of the last one.
+        reloads: The number of that reload; 0 before the first one.
+        words: What came of it.
         exit_status: The same for a command line.
+        begun: The number of the reload that began last: the configuration was not read before that.
     """
 
     config: str
     reloads: int = 0
     words: str = ""
     exit_status: int = 0
+    begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class RunFile:
         self._directory = directory or runtime_directory()
         self._lock = self._directory / f"{key_of(self._config)}.lock"
         self._stack = contextlib.ExitStack()
-        self._reloads = 0
+        self._said = Reply(str(self._config))
         self._held = False
 
     def open(self) -> None:
@@ -109,7 +111,7 @@ class RunFile:
             _require_own(self._directory)
             self._stack.enter_context(hold(self._lock, timeout_s=0.0))
             self._held = True
-            self._write(Reply(str(self._config)))
+            self._write()
         except LockedError as error:
             logger.warning(
                 "`edge-app reload` reaches another daemon of this configuration: %s", error.message
@@ -118,12 +120,13 @@ class RunFile:
             why = f"{self._directory}: {error.strerror or error}"
             logger.info("`edge-app reload` will not find this daemon (%s); SIGHUP does the same", why)
 
+    def begin(self) -> None:
+        """Say that a reload begins; it reads the configuration only after this."""
+        self._say(replace(self._said, begun=self._said.begun + 1))
+
     def reply(self, words: str, exit_status: int) -> None:
-        """Say what came of a reload."""
-        self._reloads += 1
-        if self._held:
-            with contextlib.suppress(OSError):  # whoever waits for it is told that there was no answer
-                self._write(Reply(str(self._config), self._reloads, words, exit_status))
+        """Say what came of the reload that began last."""
+        self._say(replace(self._said, reloads=self._said.begun, words=words, exit_status=exit_status))
 
     def close(self) -> None:
         """Be found no more."""
@@ -132,20 +135,29 @@ class RunFile:
             _reply_file(self._lock).unlink(missing_ok=True)
             self._stack.close()
 
-    def _write(self, reply: Reply) -> None:
+    def _say(self, reply: Reply) -> None:
+        self._said = reply
+        if self._held:
+            with contextlib.suppress(OSError):  # whoever waits for it is told that there was no answer
+                self._write()
+
+    def _write(self) -> None:
         file = _reply_file(self._lock)
         new = file.with_suffix(".new")
-        new.write_text(json.dumps(asdict(reply)), encoding="utf-8")
+        new.write_text(json.dumps(asdict(self._said)), encoding="utf-8")
         new.replace(file)
 
 
 def request_reload(daemon: RunningDaemon, timeout_s: float) -> Reply:
     """Have a daemon read its configuration again, and return what it says of that.
 
+    A reload that has begun before does not count: it may have read what the file held then.
+
     Raises:
         EdgeAppError: It is another user's, or did not answer in time.
     """
-    before = daemon.reply.reloads
+    last = daemon.reply
+    before = max(last.begun, last.reloads)  # a daemon of an older version does not tell what has begun
     try:
         os.kill(daemon.pid, signal.SIGHUP)
     except OSError as error:
@@ -159,7 +171,7 @@ def request_reload(daemon: RunningDaemon, timeout_s: float) -> Reply:
         if reply.reloads > before:
             return reply
         if not daemon.alive:
-            return Reply(reply.config, before, "the daemon has ended", EXIT_FAILURE)
+            return Reply(reply.config, before, "the daemon has ended", EXIT_FAILURE, before)
         time.sleep(POLL_S)
     raise EdgeAppError(
         f"The daemon (process {daemon.pid}) did not answer within {timeout_s:g} s.",

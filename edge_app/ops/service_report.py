@@ -88,6 +88,8 @@ class ServiceReport:
         self._status_due_s = self._watchdog_due_s = -float("inf")
         self._watchdog_s = watchdog_interval_s()
         self._stop = threading.Event()
+        self._telling = threading.Lock()
+        """Held while a reload is told of: nothing of it follows on the daemon's last word."""
         self._thread = threading.Thread(target=self._main, name="service-report", daemon=True)
 
     def start(self) -> None:
@@ -98,20 +100,29 @@ class ServiceReport:
 
     def stop(self) -> None:
         """Say nothing more: what is told after this is the daemon's last word."""
-        self._stop.set()
+        with self._telling:
+            self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(1.0)
 
+    def last_word(self, status: str) -> None:
+        """Tell why the daemon is about to end, and nothing more; not to be called by `state` or `alive`."""
+        self.stop()
+        notify(f"STATUS={status}")
+
     def reloading(self) -> None:
         """A reload begins; before READY, and where nobody listens, that concerns nobody."""
-        if self._ready:
-            notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        with self._telling:
+            if self._ready and not self._stop.is_set():
+                usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                notify("RELOADING=1", f"MONOTONIC_USEC={usec}")
 
     def reloaded(self, words: str) -> None:
         """A reload is over, whatever came of it: the daemon works as before, or otherwise."""
-        if self._ready:
-            notify("READY=1", f"STATUS=reloaded: {words.partition(chr(10))[0][:STATUS_CHARS]}")
-            self._status_due_s = self._clock() + STATUS_EVERY_S
+        with self._telling:
+            if self._ready and not self._stop.is_set():
+                notify("READY=1", f"STATUS=reloaded: {words.partition(chr(10))[0][:STATUS_CHARS]}")
+                self._status_due_s = self._clock() + STATUS_EVERY_S
 
     def step(self) -> None:
         """Tell what is due at this moment."""

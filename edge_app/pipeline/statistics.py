@@ -141,8 +141,10 @@ class Statistics:
 
     def times(self) -> dict[str, dict[str, Distribution]]:
         """Return every camera's times by stage, `TOTAL` among them."""
+        with self._lock:
+            tallies = dict(self._tallies)
         found = {}
-        for camera_id, tally in self._tallies.items():
+        for camera_id, tally in tallies.items():
             with self._lock:  # for one camera at a time: capture threads wait for it
                 distributions = [*tally.stages.distributions(), *tally.total.distributions()]
             found[camera_id] = dict(zip((*STAGES, TOTAL), distributions, strict=True))

@@ -41,9 +41,6 @@ POLL_S = 0.25
 GIVE_BACK_S = 1.0
 """How long is waited for batches behind one that failed."""
 
-REVIVE_S = 5.0
-"""How long is waited for the last batches of a model before it gets frames again."""
-
 SWITCH_INTERVAL_S = 0.5e-3
 """How long one thread may keep the interpreter's lock while others wait for it."""
 
@@ -171,11 +168,11 @@ class Street:
     def revive(self) -> None:
         """Let models work again whose cameras had all finished, and that have a new one by now.
 
-        Raises:
-            TimeoutError: What was in flight is not done yet.
+        Returns at once: one that is not done with its last frames begins again when it is.
         """
         for walk in self._walks:
-            walk.revive(REVIVE_S)
+            walk.revive()
+        self._walk_ended()  # a new camera may have finished before its model began again
 
     def _stages(self) -> list[Stage]:
         return [stage for walk in self._walks for stage in walk.stages]
@@ -224,8 +221,11 @@ class _Walk:
         self.name = model.name
         self.submitted = self.finished = 0
         self.ended = False
-        self._reviving = False
         self._through = False
+        self._fed = False
+        """Whether the feeder is done; what it fed may still be on its way."""
+        self._turning = threading.RLock()
+        """Held while the stages begin again, and while the lanes are closed for good."""
         self._behind = f" {model.name}" if model.name else ""
         self._submitting = self._awaiting = self._holding = False
         self._handled = 0
@@ -244,7 +244,10 @@ class _Walk:
 
     def _feeder_sign(self) -> Sign:
         lanes, in_flight = self._model.lanes, self.submitted - self.finished
-        work = self._submitting or (lanes.ready > 0 and in_flight < self._model.backend.slot_count)
+        its_turn = self.ended or not self._fed  # else what was fed before is waited for
+        work = self._submitting or (
+            its_turn and lanes.ready > 0 and in_flight < self._model.backend.slot_count
+        )
         return Sign(work, self.submitted + lanes.taken)
 
     def _batch_sign(self) -> Sign:
@@ -263,24 +266,17 @@ class _Walk:
     @property
     def over(self) -> bool:
         """Whether it has ended and is not to begin again: its only camera may just be on its way here."""
-        return self.ended and not self._reviving and not self._model.lanes.must_reopen
+        return self.ended and not self._model.lanes.must_reopen
 
-    def revive(self, timeout_s: float) -> None:
+    def revive(self) -> None:
         """Start the stages again if they have ended for want of cameras, and one has come."""
-        self._reviving = True
-        try:
-            if self._model.lanes.reopen():
-                self._begin_again(timeout_s)
-        finally:
-            self._reviving = False
+        with self._turning:
+            if self.ended and self._model.lanes.must_reopen:
+                self._begin_again()
 
-    def _begin_again(self, timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        for stage in self.stages:
-            stage.join(max(0.0, deadline_s - time.monotonic()))
-        if any(stage.is_alive() for stage in self.stages):
-            raise TimeoutError(f"{self.stages[1].name} did not end within {timeout_s:g} s")
-        self.ended = self._through = False
+    def _begin_again(self) -> None:
+        self.ended = self._through = self._fed = False  # before the lanes: it is never over in between
+        self._model.lanes.reopen()
         self._in_flight = queue.SimpleQueue()
         self.stages = self._new_stages()
         for stage in self.stages:
@@ -289,17 +285,25 @@ class _Walk:
     def _new_stages(self) -> tuple[Stage, Stage]:
         feeder, postprocess = f"feeder{self._behind}", f"postprocess{self._behind}"
         return (
-            Stage(feeder, self._feed, self._on_failure, on_end=lambda: self._in_flight.put(None)),
+            Stage(feeder, self._feed, self._on_failure, on_end=self._end_feeding),
             Stage(postprocess, self._postprocess, self._on_failure, on_end=self._end),
         )
 
     def close(self) -> None:
         """Take no more frames; what is in flight is finished."""
-        self._model.lanes.close()
+        with self._turning:
+            self._model.lanes.close()
+
+    def _end_feeding(self) -> None:
+        self._fed = True
+        self._in_flight.put(None)
 
     def _end(self) -> None:
+        """Both stages are done; they begin again if a camera has come meanwhile."""
         self._give_back()
-        self.ended = True
+        with self._turning:
+            self.ended = True
+            self.revive()
         self._on_end()
 
     def _feed(self) -> None:

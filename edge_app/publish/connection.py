@@ -101,6 +101,7 @@ class BrokerConnection:
         self._nudge = threading.Event()
         """Ends the wait for the next attempt."""
         self._redirected: BrokerOptions | None = None
+        self._redirecting = threading.Lock()
         self._leave_at_s = 0.0
         self._connects = 0
         self._turns = 0
@@ -147,7 +148,8 @@ class BrokerConnection:
             ConfigError: Certificate files cannot be used; the connection stays as it is.
         """
         check_certificates(options)
-        self._redirected = options
+        with self._redirecting:
+            self._redirected = options
         self._nudge.set()
         self.wake()
 
@@ -191,7 +193,8 @@ class BrokerConnection:
 
     def _turn_to_other_options(self) -> None:
         """Begin anew with the options that were given meanwhile, if any were."""
-        options, self._redirected = self._redirected, None
+        with self._redirecting:
+            options, self._redirected = self._redirected, None
         if options is None:
             return
         self._options = options

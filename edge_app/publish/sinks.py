@@ -35,6 +35,7 @@ class SinkGroup:
         self._given_up: dict[str, str] = {}
         self._before: dict[str, SinkState] = {}
         """By name: how those ended that had it before. Who takes their place goes on counting."""
+        self._stopped = False
         self._lock = threading.RLock()
         """Held while states are told, and while a sink that comes is told of them: none is missed."""
         self._node: tuple[NodeState, str | None] | None = None
@@ -47,8 +48,10 @@ class SinkGroup:
             self._ask(name, sink, lambda sink: sink.start())
         self._main.start()
 
-    def replace(self, name: str, sink: Sink | None, timeout_s: float) -> None:
-        """Let a sink take a name's place, or none: that which had it is ended before.
+    def replace(self, name: str, sink: Sink | None, timeout_s: float) -> Sink | None:
+        """Let a sink take a name's place, or none: that which had it is ended before, and returned.
+
+        After `stop` a new one is ended as well.
 
         Args:
             name: Of the sink.
@@ -64,11 +67,17 @@ class SinkGroup:
             self._end(name, before, timeout_s)
             self._remember(name, before)
         if sink is None:
-            return
-        self._ask(name, sink, lambda sink: sink.start())
+            return before
+        if not self._stopped:
+            self._ask(name, sink, lambda sink: sink.start())
         with self._lock:
-            self._ask(name, sink, self._tell_all)
-            self._others = {**self._others, name: sink}
+            stopped = self._stopped
+            if not stopped:
+                self._ask(name, sink, self._tell_all)
+                self._others = {**self._others, name: sink}
+        if stopped:
+            self._end(name, sink, 0.0)
+        return before
 
     def _tell_all(self, sink: Sink) -> None:
         if self._node is not None:
@@ -81,9 +90,12 @@ class SinkGroup:
 
     def stop(self, timeout_s: float) -> bool:
         """End all of them at the same time; return whether every state of the main one went out."""
+        with self._lock:
+            self._stopped = True
+            others = self._others
         threads = [
             threading.Thread(target=self._end, args=(name, sink, timeout_s), name=f"stop-{name}", daemon=True)
-            for name, sink in self._others.items()
+            for name, sink in others.items()
         ]
         for thread in threads:
             thread.start()
@@ -159,7 +171,11 @@ class SinkGroup:
             logger.exception("sink %s has failed and is left alone from now on", name)
             self._given_up[name] = words = f"it has failed ({type(error).__name__}: {error})"
             # From another thread: whoever calls may hold a lock that this needs.
-            threading.Thread(target=self._trouble, args=(name, words), name=f"trouble-{name}").start()
+            threading.Thread(target=self._complain, args=(name, words), name=f"trouble-{name}").start()
+
+    def _complain(self, name: str, words: str) -> None:
+        if self._given_up.get(name) == words:  # another one may have taken its place meanwhile
+            self._trouble(name, words)
 
 
 def _counted_on(before: SinkState | None, now: SinkState) -> SinkState:

@@ -22,9 +22,9 @@ from edge_app.capture.choice import Way  # noqa: E402
 from edge_app.capture.demux import Address, Demuxer  # noqa: E402
 from edge_app.capture.device import DeviceSource  # noqa: E402
 from edge_app.capture.factory import create_camera, create_source, possible_ways  # noqa: E402
-from edge_app.capture.ffmpeg import OPTIONS_VARIABLE, claim_transport  # noqa: E402
 from edge_app.capture.opencv import Opening, VideoSource  # noqa: E402
 from edge_app.capture.pool import FramePool  # noqa: E402
+from edge_app.capture.transport import OPTIONS_VARIABLE  # noqa: E402
 from edge_app.errors import CaptureError, ConfigError, DecoderError, EndOfStream  # noqa: E402
 from edge_app.interfaces import Picture, Source  # noqa: E402
 from edge_app.messages import CameraState, YuvColors, YuvMatrix  # noqa: E402
@@ -402,7 +402,6 @@ def test_a_decoder_that_fails_loses_no_camera_over_the_transport(
 ) -> None:
     # PyAV takes any transport for each camera, OpenCV one for all: another camera has chosen it before.
     monkeypatch.setenv(OPTIONS_VARIABLE, "rtsp_transport;tcp|allowed_media_types;video")
-    claim_transport.cache_clear()
     monkeypatch.setattr(factory, "opencv_has_gstreamer", lambda: False)
     settings = section(rtsp_server().uri, transport="udp")
     camera = create_camera("gate", settings, None, None, SoftwareDecoders(refuse=True))

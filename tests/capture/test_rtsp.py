@@ -15,8 +15,8 @@ import pytest
 from edge_app.capture import camera_watch
 from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.factory import create_camera, create_source
-from edge_app.capture.ffmpeg import OPTIONS_VARIABLE
 from edge_app.capture.gstreamer import opencv_has_gstreamer
+from edge_app.capture.transport import OPTIONS_VARIABLE
 from edge_app.errors import CaptureError
 from edge_app.messages import CameraState
 from tests.capture.parts import RecordingObserver, RecordingSink, RtspServer, section, wait_until
@@ -210,20 +210,33 @@ TRANSPORT_SCRIPT = """
 import os, sys
 from pathlib import Path
 from edge_app.capture.factory import create_source
+from edge_app.capture.transport import change_transport
 from edge_app.config.models import CameraSection
 
 uri, transport, other = sys.argv[1:]
+
+
+def udp_sockets():
+    mine = {os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    inodes = [line.split()[9] for line in Path("/proc/self/net/udp").read_text().splitlines()[1:]]
+    return sum(f"socket:[{inode}]" in mine for inode in inodes)
+
+
 source = create_source("gate", CameraSection(uri=uri, transport=transport), None)
 source.open()
 assert source.read(2.0) is not None
-mine = {os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
-inodes = [line.split()[9] for line in Path("/proc/self/net/udp").read_text().splitlines()[1:]]
-print(sum(f"socket:[{inode}]" in mine for inode in inodes))
+print(udp_sockets())
+second = create_source("other", CameraSection(uri=uri, transport=other), None)
 try:
-    create_source("other", CameraSection(uri=uri, transport=other), None)
+    second.open()
 except Exception as error:
     print(error)
 source.close()
+change_transport(other)
+second.open()
+assert second.read(2.0) is not None
+print(udp_sockets())
+second.close()
 """
 
 
@@ -236,9 +249,10 @@ def test_the_transport_is_the_one_asked_for_and_one_for_all(
     command = [sys.executable, "-c", TRANSPORT_SCRIPT, rtsp_server().uri, transport, other]
     environment = {name: value for name, value in os.environ.items() if name != OPTIONS_VARIABLE}
     found = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
-    udp_sockets, message = found.stdout.splitlines()
+    udp_sockets, message, after = found.stdout.splitlines()
     assert (int(udp_sockets) > 0) is over_udp
-    assert "RTSP cameras use both tcp and udp" in message
+    assert f"one RTSP transport for all cameras, and another one uses {transport}" in message
+    assert (int(after) > 0) is not over_udp, "once the first one has gone"
 
 
 def test_a_camera_that_shows_one_picture_for_ever_is_frozen_and_one_with_a_sensors_noise_is_not(

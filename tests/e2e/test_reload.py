@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from operator import le
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 from tests.brokers import Mosquitto, free_port, needs_mosquitto, until
 from tests.e2e.conftest import FILM_FRAMES
 from tests.e2e.daemon import BASE, Daemon, write_config
+from tests.e2e.scrape import Watcher
 from tests.processes import edge_app_says
 from tests.publish.parts import Parts, Recorder
 from tests.service_manager import ServiceManager
@@ -50,7 +53,7 @@ class Node:
 
     def reload(self, cameras: dict[str, Any], status: int = 0, **sections: Any) -> str:
         self.write(cameras, **sections)
-        done = self.says()
+        done = self.says("--config", str(self.config))  # root may run others
         assert done.returncode == status, (done.stdout, done.stderr, self.daemon.log)
         return (done.stdout + done.stderr).strip()
 
@@ -146,9 +149,9 @@ def test_a_file_that_is_not_valid_changes_nothing_and_says_so(node: Node) -> Non
     assert 0 <= heard - usec / 1e6 < 1
     for content in ("", "cameras: {}", "cameras: [", "\0"):
         node.config.write_text(content)
-        assert node.says().returncode == 78
+        assert node.says("--config", str(node.config)).returncode == 78
     node.config.unlink()
-    assert "There is no configuration file" in node.says().stderr
+    assert "There is no configuration file" in node.says("--config", str(node.config)).stderr
     assert node.recorder.on(f"{BASE}/info")[-1]["cameras"] == ["yard"]
 
     assert node.reload({"yard": YARD}, inference={"backend": "onnxruntime"}) == "edge-app: nothing to change"
@@ -260,6 +263,69 @@ def test_sinks_come_and_go(node: Node, tmp_path: Path) -> None:
     unharmed(node, "yard")
 
 
+def udp_sockets(pid: int) -> int:
+    mine = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # it may be closed just now
+            mine.add(str(link.readlink()))
+    inodes = [line.split()[9] for line in Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]]
+    return sum(f"socket:[{inode}]" in mine for inode in inodes)
+
+
+@pytest.fixture
+def rtsp_uri() -> Iterator[str]:
+    """An RTSP camera, where OpenCV reads it through FFmpeg."""
+    parts = pytest.importorskip("tests.capture.parts", reason="it needs OpenCV")
+    gstreamer = pytest.importorskip("edge_app.capture.gstreamer")
+    if lacking := parts.rtsp_server_lacks():
+        pytest.skip(lacking)
+    if gstreamer.opencv_has_gstreamer():
+        pytest.skip("GStreamer takes a transport for each camera")
+    server = parts.RtspServer()
+    yield server.uri
+    server.kill()
+
+
+@pytest.mark.rtsp
+def test_the_transport_of_all_rtsp_cameras_changes(node: Node, rtsp_uri: str) -> None:
+    """OpenCV's FFmpeg takes one for all of them."""
+
+    def cameras(**transports: str) -> dict[str, Any]:
+        return {
+            "yard": YARD,
+            **{name: {"uri": rtsp_uri, "transport": one} for name, one in transports.items()},
+        }
+
+    node.start(cameras(door="tcp", gate="tcp"))
+    pid = node.daemon.process.pid
+    node.until_more("door")
+    node.until_more("gate")
+    before = udp_sockets(pid)
+    words = node.reload(cameras(door="udp", gate="tcp"), 78)
+    assert "nothing was changed: RTSP cameras use both tcp (gate) and udp (door)" in words
+    node.until_more("gate")
+    words = node.reload(cameras(door="udp", gate="udp"))
+    assert words == "edge-app: camera door altered; camera gate altered"
+    node.until_more("door")
+    node.until_more("gate")
+    assert udp_sockets(pid) >= before + 4, "RTP and RTCP of both"
+    words = node.reload(cameras(hall="tcp"))
+    assert words == "edge-app: camera hall added; camera door removed; camera gate removed"
+    node.until_more("hall")
+    until(lambda: udp_sockets(pid) == before, "over TCP again")
+    unharmed(node, "yard")
+
+
+def test_a_sink_that_is_mended_is_no_trouble_any_more(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    wrong, right = ({"type": "jsonl", "directory": str(tmp_path / name)} for name in ("file/a", "lines"))
+    node.start({"yard": YARD}, sinks={"archive": wrong})
+    until(lambda: node.recorder.states()[-1] == "degraded", "the node says so")
+    assert "sink archive: " in node.recorder.on(f"{BASE}/status")[-1]["reason"]
+    assert node.reload({"yard": YARD}, sinks={"archive": right}) == "edge-app: sink archive altered"
+    until(lambda: node.recorder.states()[-1] == "online", "all is well again")
+
+
 def test_a_password_that_changed_in_its_file_alone_is_noticed(node: Node, tmp_path: Path) -> None:
     secret = tmp_path / "door.password"
     secret.write_text("first-canary-1\n")
@@ -282,8 +348,31 @@ def threads_and_files(pid: int) -> tuple[int, int]:
     return len(threads), len(files)
 
 
+@contextmanager
+def scraping(watcher: Watcher) -> Iterator[list[tuple[int, str]]]:
+    """Ask for /metrics all the time; what was answered."""
+    answers: list[tuple[int, str]] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.wait(0.1):
+            answers.append(watcher.get("/metrics"))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    try:
+        yield answers
+    finally:
+        enough.set()
+        asking.join()
+
+
 def test_a_hundred_reloads_leave_nothing_behind(node: Node, tmp_path: Path) -> None:
-    """Each alters a camera, adds or removes another, and changes thresholds, the broker and a sink."""
+    """Each alters a camera, adds and removes others, and changes thresholds, the broker and a sink.
+
+    Meanwhile somebody asks for metrics all the time.
+    """
+    watcher = Watcher()
     lines = tmp_path / "lines"
     witness = {"type": "jsonl", "directory": str(lines)}
 
@@ -292,13 +381,19 @@ def test_a_hundred_reloads_leave_nothing_behind(node: Node, tmp_path: Path) -> N
         cameras: dict[str, Any] = {"yard": YARD, "door": {"uri": DOOR, "max_fps": 5 if even else 3}}
         if even:
             cameras["gate"] = {"uri": GATE, "max_fps": 2}
+        cameras[f"guest-{number // 20}"] = {"uri": GATE, "max_fps": 1}
         sinks: dict[str, Any] = {"witness": witness}
         if number % 3:
             archive = {"type": "jsonl", "directory": str(tmp_path), "queue_size": 100 if even else 101}
             sinks["archive"] = archive
         mqtt = {"keepalive_s": 20 if even else 21}
         postprocess = {"confidence_threshold": 0.3 if even else 0.4}
-        return cameras, {"sinks": sinks, "mqtt": mqtt, "postprocess": postprocess}
+        return cameras, {
+            "sinks": sinks,
+            "mqtt": mqtt,
+            "postprocess": postprocess,
+            "metrics": {"enabled": True, **watcher.section},
+        }
 
     cameras, sections = variant(1)
     node.start(cameras, **sections)
@@ -316,14 +411,18 @@ def test_a_hundred_reloads_leave_nothing_behind(node: Node, tmp_path: Path) -> N
         os.kill(pid, signal.SIGHUP)
         until(lambda: reloads() > before, "it was reloaded")
 
-    for number in range(2, 7):
-        reload_once(number)
-    reload_once(1)
+    def reload_a_few(numbers: range) -> None:
+        with scraping(watcher) as answers:
+            for number in numbers:
+                reload_once(number)
+            reload_once(1)
+        assert answers
+        assert all(status == 200 for status, _ in answers), answers
+
+    reload_a_few(range(2, 7))
     node.until_more("yard")
     settled = threads_and_files(pid)
-    for number in range(2, 102):
-        reload_once(number)
-    reload_once(1)
+    reload_a_few(range(2, 102))
     # The log may have a thread that tells, after a minute, how often lines like these were left out.
     most = (settled[0] + 1, settled[1])
     until(lambda: all(map(le, threads_and_files(pid), most)), f"{most} threads and files again", 20)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from edge_app.errors import EdgeAppError
-from edge_app.ops.run_file import RunFile, find_daemon, runtime_directory
+from edge_app.ops.run_file import POLL_S, RunFile, find_daemon, request_reload, runtime_directory
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +28,7 @@ def test_a_daemon_is_found_while_it_runs_and_its_reply_with_it(tmp_path: Path) -
     assert found == find_daemon(config)
     assert (found.pid, found.alive) == (os.getpid(), True)
     assert (found.reply.config, found.reply.reloads) == (str(config), 0)
+    file.begin()
     file.reply("camera door added", 3)
     reply = find_daemon(None).reply
     assert (reply.reloads, reply.words, reply.exit_status) == (1, "camera door added", 3)
@@ -53,10 +57,39 @@ def test_of_two_daemons_of_one_configuration_the_first_is_found(
     first.open()
     second.open()
     assert "reaches another daemon" in caplog.text
+    second.begin()
     second.reply("nobody hears this", 0)
     second.close()
     assert find_daemon(None).reply.reloads == 0
     first.close()
+
+
+def test_a_reload_that_had_begun_before_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have read what the file held before it was edited."""
+    file = RunFile(tmp_path / "edge.yaml")
+    file.open()
+    file.begin()
+    asked = threading.Event()
+
+    def take_signal(pid: int, number: int) -> None:
+        assert (pid, number) == (os.getpid(), signal.SIGHUP)
+        asked.set()
+
+    def obey() -> None:
+        asked.wait(10)
+        file.reply("of the file before", 0)
+        time.sleep(5 * POLL_S)
+        file.begin()
+        file.reply("of the file now", 3)
+
+    monkeypatch.setattr(os, "kill", take_signal)
+    daemon = find_daemon(None)
+    obeying = threading.Thread(target=obey)
+    obeying.start()
+    reply = request_reload(daemon, 10)
+    obeying.join()
+    assert (reply.words, reply.exit_status) == ("of the file now", 3)
+    file.close()
 
 
 def test_where_no_file_can_be_the_daemon_runs_all_the_same(
@@ -67,6 +100,7 @@ def test_where_no_file_can_be_the_daemon_runs_all_the_same(
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "file" / "run"))
     file = RunFile(tmp_path / "edge.yaml")
     file.open()
+    file.begin()
     file.reply("words", 0)
     file.close()
     assert "SIGHUP does the same" in caplog.text

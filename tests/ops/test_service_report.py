@@ -97,6 +97,18 @@ def test_once_it_is_ready_the_state_is_asked_for_the_status_alone(
     assert told.count("WATCHDOG=1") == 12
 
 
+def test_a_reload_that_ends_after_the_daemons_last_word_is_not_told(told: list[str]) -> None:
+    report = ServiceReport(lambda: state(1, yard=STREAMING), lambda: True)
+    report.step()
+    report.reloading()
+    assert told[2] == "RELOADING=1"
+    report.last_word("stage 'feeder' hangs")
+    told.append("STOPPING=1")
+    report.reloaded("camera door added")
+    report.reloading()
+    assert told[4:] == ["STATUS=stage 'feeder' hangs", "STOPPING=1"]
+
+
 @pytest.mark.parametrize(
     ("usec", "pid", "seconds"),
     [("30000000", "", 10.0), ("30000000", str(os.getpid()), 10.0), ("30000000", "1", None), ("", "", None)],

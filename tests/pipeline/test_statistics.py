@@ -1,5 +1,7 @@
 """Counts and rates."""
 
+import threading
+
 import pytest
 
 from edge_app.messages import DropReason, Timings
@@ -112,3 +114,21 @@ def test_times_are_counted_by_camera_and_stage() -> None:
     }
     assert {found.total for found in times["a"].values()} == {1}
     assert {found.total for found in times["b"].values()} == {0}
+
+
+def test_times_can_be_asked_for_while_cameras_come() -> None:
+    """As /metrics does during a reload."""
+    statistics = Statistics(["a"])
+    asked = threading.Event()
+
+    def ask() -> None:
+        while len(statistics.times()) <= 500:
+            pass
+        asked.set()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    for number in range(500):
+        statistics.add(str(number))
+    asking.join(20)
+    assert asked.is_set(), "it failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -13,6 +14,7 @@ from edge_app.pipeline.lanes import FrameLanes
 from edge_app.pipeline.router import FrameRouter
 from edge_app.pipeline.statistics import Statistics
 from edge_app.pipeline.street import Model, Street
+from tests.brokers import until
 from tests.pipeline.test_street import Film, MemoryBackend, detect
 
 CHOSEN = {"door": "faces", "yard": "cars", "gate": "cars"}
@@ -28,8 +30,11 @@ class NamingSink:
 
 
 def make_street(
-    backends: dict[str, MemoryBackend], count: int, cameras: Sequence[str] = tuple(CHOSEN)
-) -> tuple[Street, NamingSink, Statistics]:
+    backends: dict[str, MemoryBackend],
+    count: int,
+    cameras: Sequence[str] = tuple(CHOSEN),
+    sink: NamingSink | None = None,
+) -> tuple[Street, NamingSink, Statistics, dict[str, FrameLanes]]:
     statistics = Statistics(CHOSEN)
     lanes = {
         name: FrameLanes(
@@ -40,7 +45,7 @@ def make_street(
         for name in backends
     }
     router = FrameRouter({camera: lanes[name] for camera, name in CHOSEN.items()})
-    sink = NamingSink()
+    sink = sink or NamingSink()
     street = Street(
         cameras=Film(router, cameras, count),
         live=frozenset(),
@@ -48,12 +53,12 @@ def make_street(
         sink=sink,
         statistics=statistics,
     )
-    return street, sink, statistics
+    return street, sink, statistics, lanes
 
 
 def test_each_camera_goes_through_its_own_model_and_every_frame_arrives() -> None:
     backends = {"faces": MemoryBackend(), "cars": MemoryBackend()}
-    street, sink, statistics = make_street(backends, 50)
+    street, sink, statistics, _ = make_street(backends, 50)
     street.run(threading.Event())
     for camera in CHOSEN:
         assert [number for name, number, _ in sink.received if name == camera] == list(range(50))
@@ -65,7 +70,7 @@ def test_each_camera_goes_through_its_own_model_and_every_frame_arrives() -> Non
 
 def test_a_model_that_fails_ends_all_of_them_and_is_named() -> None:
     backends = {"faces": MemoryBackend(fail_on=7), "cars": MemoryBackend()}
-    street, _, _ = make_street(backends, 1_000_000)
+    street, *_ = make_street(backends, 1_000_000)
     with pytest.raises(
         StageFailedError, match="stage 'feeder faces' failed: RuntimeError: the device is gone"
     ):
@@ -73,9 +78,87 @@ def test_a_model_that_fails_ends_all_of_them_and_is_named() -> None:
     assert all(backend.slots.qsize() == 2 for backend in backends.values())
 
 
+class HeldSink(NamingSink):
+    """Takes a camera's first detections only when it may."""
+
+    def __init__(self, camera: str) -> None:
+        super().__init__()
+        self._camera = camera
+        self.holds, self.go_on = threading.Event(), threading.Event()
+
+    def put(self, detections: Detections, *, wait: bool) -> None:
+        if detections.info.camera_id == self._camera:
+            self.holds.set()
+            assert self.go_on.wait(20)
+        super().put(detections, wait=wait)
+
+
+def test_a_model_whose_last_frames_take_long_works_again_when_they_are_done() -> None:
+    """Its only film has ended, and the next one comes while what was made of it is still on its way."""
+    backends = {"faces": MemoryBackend(), "cars": MemoryBackend()}
+    sink = HeldSink("door")
+    street, _, _, lanes = make_street(backends, 1, ["door"], sink)
+    stop = threading.Event()
+    running = threading.Thread(target=street.run, args=(stop,), daemon=True)
+    running.start()
+    assert sink.holds.wait(10)
+    until(lambda: not street_threads("feeder faces"), "its feeder has ended")
+    lanes["faces"].add("door", live=False)
+    began_s = time.monotonic()
+    street.revive()
+    assert time.monotonic() - began_s < 1, "nobody waits for it"
+    again = Film(lanes["faces"], ["door"], 5)
+    again.start()
+    feeder = next(part for part in street.parts() if part.name == "feeder faces")
+    until(lambda: lanes["faces"].ready, "frames wait")
+    assert not feeder.look().work, "for what hangs, if anything does, is postprocess"
+    sink.go_on.set()
+    until(lambda: len(sink.received) == 6, "all frames go through")
+    stop.set()
+    running.join(10)
+    assert [number for _, number, _ in sink.received] == [0, 0, 1, 2, 3, 4]
+
+
+def test_a_model_works_again_as_often_as_it_gets_a_camera() -> None:
+    backends = {"faces": MemoryBackend(), "cars": MemoryBackend()}
+    street, sink, _, lanes = make_street(backends, 3, ["door"])
+    stop = threading.Event()
+    running = threading.Thread(target=street.run, args=(stop,), daemon=True)
+    running.start()
+    for turn in range(1, 30):
+        until(lambda count=3 * turn: len(sink.received) == count, "all frames go through")  # type: ignore[misc]
+        lanes["faces"].add("door", live=False)
+        Film(lanes["faces"], ["door"], 3).start()
+        street.revive()
+    stop.set()
+    running.join(10)
+    assert not running.is_alive()
+
+
+def test_a_street_whose_new_camera_had_no_frames_ends() -> None:
+    """It may have ended before its model was begun again."""
+    backends = {"faces": MemoryBackend(), "cars": MemoryBackend()}
+    street, sink, _, lanes = make_street(backends, 3, ["door"])
+    running = threading.Thread(target=street.run, args=(threading.Event(),), daemon=True)
+    running.start()
+    until(lambda: len(sink.received) == 3 and not street_threads("postprocess faces"), "it has ended")
+    lanes["faces"].add("door", live=False)
+    for camera in ("yard", "gate"):
+        lanes["cars"].finish(camera)
+    until(lambda: not street_threads("postprocess cars"), "the other one too")
+    lanes["faces"].finish("door")
+    street.revive()
+    running.join(10)
+    assert not running.is_alive()
+
+
+def street_threads(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
 def test_a_camera_away_does_not_hold_up_those_of_another_model() -> None:
     backends = {"faces": MemoryBackend(), "cars": MemoryBackend()}
-    street, sink, _ = make_street(backends, 20, ["yard", "gate"])
+    street, sink, *_ = make_street(backends, 20, ["yard", "gate"])
     stop = threading.Event()
     threading.Timer(1.0, stop.set).start()
     street.run(stop)

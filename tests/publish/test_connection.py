@@ -81,6 +81,32 @@ def old_broker(answer: bytes) -> Iterator[OldBroker]:
         thread.join()
 
 
+class RedirectedTwice(BrokerConnection):
+    """Is redirected again, by another thread, in the moment in which it looks whether it was redirected."""
+
+    def __init__(self, options: BrokerOptions, again: BrokerOptions) -> None:
+        super().__init__(options, Traffic())
+        self._again = threading.Thread(target=self.redirect, args=(again,))
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name == "_redirected" and value is not None and self._again.ident is None:
+            self._again.start()
+            self._again.join(0.3)
+        return value
+
+
+def test_no_redirect_is_lost() -> None:
+    with old_broker(b"") as first, old_broker(b"") as second, old_broker(b"") as third:
+        connection = RedirectedTwice(options_for(first.uri), options_for(third.uri))
+        connection.redirect(options_for(second.uri))
+        connection.start()
+        try:
+            until(lambda: third.versions, "the last one is connected to")
+        finally:
+            assert connection.stop(0.5)
+
+
 class TestVersions:
     def test_a_broker_that_refuses_version_5_is_asked_for_3_1_1_at_once(
         self, caplog: pytest.LogCaptureFixture

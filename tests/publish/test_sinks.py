@@ -148,6 +148,31 @@ class TestGroup:
         state = group.states()["other"]
         assert (state.written, state.dropped) == (5, {DropReason.BROKER_ABSENT: 3})
 
+    def test_one_that_comes_after_the_end_is_ended_too(self) -> None:
+        group = SinkGroup(Listed(), {}, lambda *_: None)
+        group.start()
+        group.stop(0.5)
+        late = Listed()
+        group.replace("late", late, 0.5)
+        assert late.told == ["stop"]
+        assert group.states() == {}
+
+    def test_one_that_starts_while_all_end_is_ended_too(self) -> None:
+        group = SinkGroup(Listed(), {}, lambda *_: None)
+        group.start()
+
+        class Overtaken(Listed):
+            def start(self) -> None:
+                super().start()
+                ending = threading.Thread(target=group.stop, args=(0.5,))
+                ending.start()
+                ending.join(5)
+                assert not ending.is_alive(), "the end is not held up by it"
+
+        late = Overtaken()
+        group.replace("late", late, 0.5)
+        assert late.told == ["start", "stop"]
+
     def test_one_that_does_not_end_is_not_waited_for(self) -> None:
         began_s = time.monotonic()
         assert SinkGroup(Listed(), {"stuck": Listed(ends_after_s=60)}, print).stop(0.1)
