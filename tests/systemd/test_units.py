@@ -76,7 +76,9 @@ def test_the_unit_and_the_code_mean_the_same_exit_status() -> None:
     unit.read(FOLDER / "edge-app.service", encoding="utf-8")
     assert unit["Service"]["RestartPreventExitStatus"] == str(EXIT_CONFIG)
     assert unit["Service"]["Type"] == "notify"
-    assert unit["Service"]["ExecReload"] == f"{COMMAND} reload"
+    which = "--config /etc/edge-app/edge.yaml"
+    assert unit["Service"]["ExecStart"] == f"{COMMAND} run {which}"
+    assert unit["Service"]["ExecReload"] == f"{COMMAND} reload {which}", "of several daemons this one"
     assert unit["Service"]["RuntimeDirectory"] == SERVICE_DIRECTORY.name, "where the daemon is found"
     assert unit["Service"]["OOMPolicy"] == "continue"
     assert "ProcSubset" not in unit["Service"]
