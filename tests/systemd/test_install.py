@@ -5,6 +5,7 @@ Only systemctl is played; `scripts/test-install` does the same with a booted sys
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -145,6 +146,13 @@ def test_from_the_first_installation_to_nothing_left(installation: Installation)
     assert "Now edit" in first.stdout
     assert not (it.root / "pid").exists(), "a first installation starts nothing"
     assert config.stat().st_mode & 0o777 == 0o640
+    units = it.root / "usr/local/lib/systemd/system"
+    assert "/etc/edge-app/%i.yaml\n" in (units / "edge-app@.service").read_text()
+    both = [
+        sorted(file.name for file in (units / f"{unit}.service.d").glob("*"))
+        for unit in ("edge-app", "edge-app@")
+    ]
+    assert both[0] == both[1], "the same drop-ins"
     python = it.root / "opt/edge-app/current/bin/python"
     told = it.run(str(python), "-c", "import cv2, numpy; print(cv2.__file__, numpy.__file__)")
     assert it.run(str(python), "-c", "import wheel").returncode == 0
@@ -224,3 +232,13 @@ def test_installing_says_what_is_wrong_with_the_python(installation: Installatio
     done = installation.run("make", "install", PYTHON="/usr/bin/python2.7")
     assert done.returncode != 0
     assert "/usr/bin/python2.7 is no Python 3.10 to 3.13. Hint: " in done.stderr
+
+
+def test_of_two_installations_at_a_time_the_second_is_refused(installation: Installation) -> None:
+    home = installation.root / "opt/edge-app"
+    home.mkdir(parents=True)
+    with (home / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = installation.run("make", "install")
+    assert second.returncode != 0
+    assert "another installation is running. Hint: " in second.stderr
