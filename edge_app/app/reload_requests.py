@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from edge_app.app.reload import Reloader, ReloadResult
-from edge_app.errors import EXIT_CONFIG
+from edge_app.errors import EXIT_CONFIG, EXIT_FAILURE
 from edge_app.ops.node import NodeWatch
 from edge_app.ops.service_report import ServiceReport
 
@@ -59,10 +59,11 @@ class ReloadRequests:
             return self._reloader.reload()
         self._report.reloading()
         result = self._reloader.reload()
-        result = replace(result, problem=result.problem and self._redact(result.problem))
+        # A path that is no UTF-8 would be no JSON.
+        problem = result.problem and self._redact(result.problem).encode(errors="backslashreplace").decode()
+        result = replace(result, problem=problem)
         wrong = result.problem if result.exit_status == EXIT_CONFIG else None
-        first_line = wrong and f"the configuration was not reloaded: {wrong.partition(chr(10))[0]}"
-        self._watch.trouble("configuration", first_line)
+        self._watch.trouble("configuration", wrong and f"the configuration was not reloaded: {_short(wrong)}")
         severity = logging.WARNING if result.exit_status else logging.INFO
         logger.log(severity, "reloaded: %s", result, extra={"event": "reloaded"})
         self._report.reloaded(str(result))
@@ -81,6 +82,23 @@ class ReloadRequests:
                 hangup.clear()  # before it begins: who asks after that gets a reload of his own
                 if answers is not None:
                     answers.begin()
-                result = self.reload()
+                words, exit_status = self._outcome()
                 if answers is not None:
-                    answers.reply(str(result), result.exit_status)
+                    answers.reply(words, exit_status)
+
+    def _outcome(self) -> tuple[str, int]:
+        """Reload, and return what came of it. Nobody takes this thread's place: it outlives every error."""
+        try:
+            result = self.reload()
+        except Exception as error:
+            logger.exception("a reload failed")
+            words = f"the reload failed: {type(error).__name__}: {self._redact(str(error))}"
+            self._report.reloaded(words)
+            return words, EXIT_FAILURE
+        return str(result), result.exit_status
+
+
+def _short(problem: str) -> str:
+    """Return the first line that says something; the first of several problems stands on the second."""
+    first, _, rest = problem.partition("\n")
+    return f"{first} {rest.partition(chr(10))[0]}" if first.endswith(":") and rest else first

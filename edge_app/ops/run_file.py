@@ -20,13 +20,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from edge_app.config.secrets import escape_controls
 from edge_app.errors import EXIT_FAILURE, EdgeAppError
+from edge_app.files.bounded import read_start
 from edge_app.files.lock import LockedError, hold, holder_of
 
 logger = logging.getLogger(__name__)
 
 SERVICE_DIRECTORY = Path("/run/edge-app")
 POLL_S = 0.05
+MOST_REPLY_BYTES = 1 << 16
+LOOKER_S = 1.0
+"""Whoever looks whether the lock is held has it for an instant."""
 START_HINT = "start it with `edge-app run`, or `systemctl start edge-app`"
 
 
@@ -60,7 +65,9 @@ class RunningDaemon:
     def reply(self) -> Reply:
         """What it said last."""
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return Reply(**json.loads(_reply_file(self.lock).read_text(encoding="utf-8")))
+            said = json.loads(read_start(_reply_file(self.lock), MOST_REPLY_BYTES))
+            shown = {key: escape_controls(text) for key, text in said.items() if isinstance(text, str)}
+            return Reply(**{**said, **shown})
         return Reply("?")
 
     @property
@@ -109,7 +116,7 @@ class RunFile:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_own(self._directory)
-            self._stack.enter_context(hold(self._lock, timeout_s=0.0))
+            self._stack.enter_context(hold(self._lock, timeout_s=LOOKER_S))
             self._held = True
             self._write()
         except LockedError as error:
@@ -158,13 +165,7 @@ def request_reload(daemon: RunningDaemon, timeout_s: float) -> Reply:
     """
     last = daemon.reply
     before = max(last.begun, last.reloads)  # a daemon of an older version does not tell what has begun
-    try:
-        os.kill(daemon.pid, signal.SIGHUP)
-    except OSError as error:
-        raise EdgeAppError(
-            f"The daemon (process {daemon.pid}) cannot be sent a signal: {(error.strerror or '').lower()}.",
-            hint="sudo edge-app reload, or sudo systemctl reload edge-app",
-        ) from None
+    _send_hangup(daemon)
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         reply = daemon.reply
@@ -179,6 +180,30 @@ def request_reload(daemon: RunningDaemon, timeout_s: float) -> Reply:
     )
 
 
+def _send_hangup(daemon: RunningDaemon) -> None:
+    """Send SIGHUP to the process that the lock names, if that belongs to whom the lock belongs to.
+
+    The service's user writes the lock, and root may be the one who asks: it must not be led to others.
+    """
+    try:
+        process = os.pidfd_open(daemon.pid)
+        try:
+            owner = Path(f"/proc/{daemon.pid}").stat().st_uid
+            if owner != daemon.lock.stat(follow_symlinks=False).st_uid:
+                raise EdgeAppError(
+                    f"{daemon.lock} names process {daemon.pid}, which is another user's: it is sent nothing.",
+                    hint="find out who wrote that; sudo systemctl reload edge-app reaches the service",
+                )
+            signal.pidfd_send_signal(process, signal.SIGHUP)
+        finally:
+            os.close(process)
+    except OSError as error:
+        raise EdgeAppError(
+            f"The daemon (process {daemon.pid}) cannot be sent a signal: {(error.strerror or '').lower()}.",
+            hint="sudo edge-app reload, or sudo systemctl reload edge-app",
+        ) from None
+
+
 def find_daemon(config: Path | None) -> RunningDaemon:
     """Return the daemon that runs a configuration, or the only one that runs.
 
@@ -191,7 +216,7 @@ def find_daemon(config: Path | None) -> RunningDaemon:
             held = _is_held(lock)
             if held is None:
                 denied.append(lock)
-            elif held and (holder := holder_of(lock)) is not None:
+            elif held and (holder := holder_of(lock)) is not None and _is_process(holder.pid):
                 found.append(RunningDaemon(holder.pid, lock))
     if len(found) == 1:
         return found[0]
@@ -207,6 +232,11 @@ def find_daemon(config: Path | None) -> RunningDaemon:
     raise EdgeAppError(f"No daemon runs{which}.", hint=START_HINT)
 
 
+def _is_process(number: object) -> bool:
+    """Whether a number can be a process of its own: -1 is every process there is, 1 the machine's first."""
+    return isinstance(number, int) and not isinstance(number, bool) and number > 1
+
+
 def _locks(directory: Path, config: Path | None) -> Iterator[Path]:
     try:
         _require_own(directory)
@@ -216,8 +246,8 @@ def _locks(directory: Path, config: Path | None) -> Iterator[Path]:
 
 
 def key_of(config: Path) -> str:
-    """Return what stands for the absolute path of a configuration in the names of files."""
-    return hashlib.sha256(os.fsencode(config)).hexdigest()[:16]
+    """Return what stands for a configuration in the names of files, however its path is written."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(config))).hexdigest()[:16]
 
 
 def _reply_file(lock: Path) -> Path:

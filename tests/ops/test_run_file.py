@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from edge_app.errors import EdgeAppError
-from edge_app.ops.run_file import POLL_S, RunFile, find_daemon, request_reload, runtime_directory
+from edge_app.ops.run_file import POLL_S, RunFile, find_daemon, key_of, request_reload, runtime_directory
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +54,75 @@ def test_a_configuration_is_found_however_its_path_is_written(
     file.close()
 
 
+def test_a_configuration_is_found_by_a_link_too(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text("")
+    (tmp_path / "link.yaml").symlink_to("edge.yaml")
+    (tmp_path / "deeper").mkdir()
+    file = RunFile(tmp_path / "edge.yaml")
+    file.open()
+    for path in (tmp_path / "link.yaml", tmp_path / "deeper" / ".." / "edge.yaml"):
+        assert find_daemon(path).alive
+    file.close()
+
+
+def test_who_looks_does_not_keep_a_daemon_from_being_found(tmp_path: Path) -> None:
+    """`edge-app reload` takes the lock for an instant, to see whether anybody has it."""
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    lock = run / f"{key_of(tmp_path / 'edge.yaml')}.lock"
+    with lock.open("w") as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        threading.Timer(0.3, fcntl.flock, (looker, fcntl.LOCK_UN)).start()
+        file = RunFile(tmp_path / "edge.yaml")
+        file.open()
+        assert find_daemon(None).alive
+    file.close()
+
+
+def plant(tmp_path: Path, pid: object, reply: dict[str, object] | None = None) -> IO[str]:
+    """Hold a lock as a daemon does, which names a process; whoever is the service's user can do that."""
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    lock = (run / "planted.lock").open("w")
+    lock.write(json.dumps({"pid": pid, "program": "edge-app", "since": ""}))
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if reply is not None:
+        (run / "planted.json").write_text(json.dumps(reply))
+    return lock
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1, True, "1", None, 2.5])
+def test_what_is_no_process_of_its_own_is_no_daemon(tmp_path: Path, pid: object) -> None:
+    with plant(tmp_path, pid), pytest.raises(EdgeAppError, match="No daemon runs"):
+        find_daemon(None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who may signal everybody")
+def test_root_is_not_led_to_another_users_process(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"], user=65534) as victim:
+        try:
+            with (
+                plant(tmp_path, victim.pid),
+                pytest.raises(EdgeAppError, match="another user's: it is sent nothing"),
+            ):
+                request_reload(find_daemon(None), 1.0)
+            time.sleep(0.1)
+            assert victim.poll() is None
+        finally:
+            victim.kill()
+
+
+def test_what_a_daemon_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    with plant(
+        tmp_path,
+        os.getpid(),
+        {"config": "a\x1b]0;b", "reloads": 1, "words": "\x1b]0;owned\x07", "exit_status": 0},
+    ):
+        reply = find_daemon(None).reply
+    assert (reply.config, reply.words) == ("a\\x1b]0;b", "\\x1b]0;owned\\x07")
+
+
 def test_of_two_daemons_of_one_configuration_the_first_is_found(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,8 +144,9 @@ def test_a_reload_that_had_begun_before_is_no_answer(tmp_path: Path, monkeypatch
     file.begin()
     asked = threading.Event()
 
-    def take_signal(pid: int, number: int) -> None:
-        assert (pid, number) == (os.getpid(), signal.SIGHUP)
+    def take_signal(process: int, number: int) -> None:
+        assert f"Pid:\t{os.getpid()}\n" in Path(f"/proc/self/fdinfo/{process}").read_text()
+        assert number == signal.SIGHUP
         asked.set()
 
     def obey() -> None:
@@ -82,7 +156,7 @@ def test_a_reload_that_had_begun_before_is_no_answer(tmp_path: Path, monkeypatch
         file.begin()
         file.reply("of the file now", 3)
 
-    monkeypatch.setattr(os, "kill", take_signal)
+    monkeypatch.setattr(signal, "pidfd_send_signal", take_signal)
     daemon = find_daemon(None)
     obeying = threading.Thread(target=obey)
     obeying.start()

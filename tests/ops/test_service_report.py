@@ -111,11 +111,11 @@ def test_a_reload_that_ends_after_the_daemons_last_word_is_not_told(told: list[s
 
 @pytest.mark.parametrize(
     ("usec", "pid", "seconds"),
-    [("30000000", "", 10.0), ("30000000", str(os.getpid()), 10.0), ("30000000", "1", None), ("", "", None)],
+    [("30000000", "", 10.0), ("30000000", "ours", 10.0), ("30000000", "1", None), ("", "", None)],
 )
 def test_the_watchdog_belongs_to_the_process_it_is_meant_for(
     monkeypatch: pytest.MonkeyPatch, usec: str, pid: str, seconds: float | None
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", usec)
-    monkeypatch.setenv("WATCHDOG_PID", pid)
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "ours" else pid)
     assert watchdog_interval_s() == seconds

@@ -234,6 +234,28 @@ def test_installing_says_what_is_wrong_with_the_python(installation: Installatio
     assert "/usr/bin/python2.7 is no Python 3.10 to 3.13. Hint: " in done.stderr
 
 
+def test_a_word_misspelt_costs_nothing_that_was_to_be_kept(installation: Installation) -> None:
+    kept = [installation.root / "etc/edge-app/edge.yaml", installation.root / "var/lib/edge-app/outbox.db"]
+    for file in kept:
+        file.parent.mkdir(parents=True)
+        file.write_text("precious")
+    for words in ("yes", "all", "Config State", "config,stat"):
+        done = installation.run("make", "uninstall", f"KEEP={words}")
+        assert done.returncode != 0
+        assert "KEEP names" in done.stderr
+        assert all(file.exists() for file in kept)
+    assert installation.run("make", "uninstall", "KEEP=config,state").returncode == 0
+    assert all(file.exists() for file in kept)
+
+
+def test_an_installation_that_fails_leaves_no_half_of_itself(installation: Installation) -> None:
+    """The disk may be full, and it is the one that the outbox of the running version is on."""
+    done = installation.run("make", "install", PACKAGES="there-is-no-such-package-as-this-one")
+    assert done.returncode != 0
+    assert "the packages could not be installed. Hint: " in done.stderr
+    assert not list((installation.root / "opt/edge-app/venvs").iterdir())
+
+
 def test_of_two_installations_at_a_time_the_second_is_refused(installation: Installation) -> None:
     home = installation.root / "opt/edge-app"
     home.mkdir(parents=True)
