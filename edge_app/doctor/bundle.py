@@ -22,7 +22,7 @@ from edge_app.doctor.machine import STATE_DIRECTORY, Machine
 from edge_app.doctor.report import as_json, as_text
 from edge_app.doctor.runner import Finding, clean
 from edge_app.doctor.subject import Subject
-from edge_app.doctor.unit import SERVICE, unit_without_secrets
+from edge_app.doctor.unit import INSTANCES, SERVICE, unit_without_secrets
 from edge_app.files.bounded import read_start
 
 LOG_LINES = "3000"
@@ -42,10 +42,10 @@ FILES = (
     "/var/lib/nvpmodel/status",
 )
 COMMANDS = (
-    ("journalctl", "--no-pager", "-u", SERVICE, "-n", LOG_LINES, "-o", "short-iso"),
+    ("journalctl", "--no-pager", "-u", SERVICE, "-u", INSTANCES, "-n", LOG_LINES, "-o", "short-iso"),
     ("journalctl", "--no-pager", "-k", "-n", "500", "-o", "short-iso"),
-    ("systemctl", "cat", SERVICE),
-    ("systemctl", "show", SERVICE),
+    ("systemctl", "cat", SERVICE, INSTANCES),
+    ("systemctl", "show", SERVICE, INSTANCES),
     ("systemctl", "show", "nvargus-daemon.service"),
     ("nvidia-smi",),
     ("df", "-h"),

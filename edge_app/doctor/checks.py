@@ -56,7 +56,7 @@ def all_checks(subject: Subject) -> list[Check]:
         Check("nvdec", lambda: nvdec.check_nvdec(machine, driver(), nvdec.nvdec_cameras(subject))),
         Check("csi", partial(video.check_csi, machine, subject.kinds)),
         *_of_resources(subject, driver),
-        Check("service", partial(settings.check_service, machine)),
+        Check("service", partial(settings.check_service, machine, subject.path)),
         Check("configuration", partial(settings.check_configuration, subject, view)),
         Check("secrets", partial(settings.check_secrets, subject, view)),
         Check("directories", partial(_directories, subject, driver, view)),

@@ -13,7 +13,7 @@ from edge_app.doctor.machine import Machine
 from edge_app.doctor.result import Result, failed, ok, skipped, warning
 from edge_app.doctor.service_view import ServiceView
 from edge_app.doctor.subject import INSTALLED_CONFIG, Subject
-from edge_app.doctor.unit import SERVICE
+from edge_app.doctor.unit import INSTANCES, SERVICE
 
 _ASK_ENGINE = "from edge_app.doctor.engine_child import main; main()"
 
@@ -108,12 +108,22 @@ def check_engine(machine: Machine, path: Path, model: str | None) -> Result:
     return ok(f"{name}: {told['plan']} serves")
 
 
-def check_service(machine: Machine) -> Result:
-    """Ask systemd how the service does."""
+def service_of(machine: Machine, config: Path | None) -> str:
+    """Return the unit that runs a configuration: where several daemons do, each has its file's name."""
+    installed = machine.path(INSTALLED_CONFIG)
+    if config is None or config.name == installed.name or config.absolute().parent != installed.parent:
+        return SERVICE
+    return INSTANCES.replace("*", config.stem)
+
+
+def check_service(machine: Machine, config: Path | None) -> Result:
+    """Ask systemd how the service of a configuration does."""
+    service = service_of(machine, config)
+    name = service.removesuffix(".service")
     if machine.command("systemctl", "cat", SERVICE) is None:
         return skipped("no systemd")
     answer = machine.command(
-        "systemctl", "show", SERVICE, "-p", "LoadState,ActiveState,UnitFileState,StatusText,NRestarts"
+        "systemctl", "show", service, "-p", "LoadState,ActiveState,UnitFileState,StatusText,NRestarts"
     )
     told = dict(line.split("=", 1) for line in (answer.output if answer else "").splitlines() if "=" in line)
     if told.get("LoadState") != "loaded":
@@ -121,20 +131,20 @@ def check_service(machine: Machine) -> Result:
     state, text = told.get("ActiveState", "unknown"), told.get("StatusText", "")
     found = f"{state}{f': {text}' if text else ''}, {told.get('NRestarts', '0')} restarts"
     if state == "failed":
-        return failed(found, "journalctl -u edge-app -n 50 says why; then sudo systemctl restart edge-app.")
+        return failed(found, f"journalctl -u {name} -n 50 says why; then sudo systemctl restart {name}.")
     if state == "activating":
-        return warning(found, "It is starting; journalctl -fu edge-app shows how far it is.")
+        return warning(found, f"It is starting; journalctl -fu {name} shows how far it is.")
     if told.get("UnitFileState") != "enabled":
-        return warning(f"{found}; it does not start by itself", "sudo systemctl enable --now edge-app.")
+        return warning(f"{found}; it does not start by itself", f"sudo systemctl enable --now {name}.")
     if state != "active":
-        return warning(found, "sudo systemctl start edge-app.")
+        return warning(found, f"sudo systemctl start {name}.")
     return ok(found)
 
 
 def service_is_active(machine: Machine) -> bool:
-    """Whether the service runs, and may have taken a camera that serves one program alone."""
-    answer = machine.command("systemctl", "is-active", SERVICE)
-    return answer is not None and answer.output == "active"
+    """Whether a service runs, and may have taken a camera that serves one program alone."""
+    answer = machine.command("systemctl", "is-active", SERVICE, INSTANCES)
+    return answer is not None and "active" in answer.output.splitlines()
 
 
 def check_onnxruntime(machine: Machine) -> Result:

@@ -11,6 +11,8 @@ from edge_app.config.secrets import HIDDEN
 from edge_app.doctor.machine import Machine
 
 SERVICE = "edge-app.service"
+INSTANCES = "edge-app@*.service"
+"""Further daemons, each under the name of its configuration."""
 ASK_S = 5.0
 """Longer than systemd takes to answer unless it hangs; what is not told then is not known."""
 

@@ -36,14 +36,37 @@ def test_the_service_says_its_state_and_its_status(
     root: Root, load: str, active: str, file: str, status: Status
 ) -> None:
     systemctl(root, load, active, file)
-    result = check_service(root.machine)
+    result = check_service(root.machine, None)
     assert result.status is status
     assert status is Status.SKIPPED or "2 of 2 cameras, 59.8 frames/s, 3 restarts" in result.found
     assert service_is_active(root.machine) is (active == "active")
 
 
+@pytest.mark.parametrize(
+    ("config", "unit"),
+    [
+        ("etc/edge-app/edge.yaml", "edge-app"),
+        ("etc/edge-app/north.yaml", "edge-app@north"),
+        ("srv/north.yaml", "edge-app"),
+    ],
+)
+def test_of_several_daemons_it_is_that_of_the_configuration(root: Root, config: str, unit: str) -> None:
+    shown = "LoadState=loaded\nActiveState=failed\nUnitFileState=enabled"
+    root.command("systemctl", f"[ \"$2\" = {unit}.service ] && printf '{shown}'")
+    result = check_service(root.machine, root.machine.path(f"/{config}"))
+    assert (result.status, result.fix) == (
+        Status.FAILED,
+        f"journalctl -u {unit} -n 50 says why; then sudo systemctl restart {unit}.",
+    )
+
+
+def test_a_service_among_several_may_have_the_camera(root: Root) -> None:
+    root.command("systemctl", "printf 'inactive\nactive\n'")
+    assert service_is_active(root.machine)
+
+
 def test_without_systemd_there_is_nothing_to_say(root: Root) -> None:
-    assert check_service(root.machine).status is Status.SKIPPED
+    assert check_service(root.machine, None).status is Status.SKIPPED
     assert not service_is_active(root.machine)
 
 

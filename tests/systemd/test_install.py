@@ -5,11 +5,15 @@ Only systemctl is played; `scripts/test-install` does the same with a booted sys
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,16 +66,41 @@ class Installation:
         systemctl.chmod(0o755)
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = self._environment(**variables)
+        return subprocess.run(
+            command, cwd=self.source, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    def end_once_it_starts_the_new_version(self, number: signal.Signals) -> int:
+        """Send `make install` and all its children a signal, as a terminal does; return make's status."""
+        before = self.current
+        with subprocess.Popen(
+            ("make", "install"),
+            cwd=self.source,
+            env=self._environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as installing:
+            old_pid = self.pid
+            self.until(lambda: self.current != before and self.pid not in ("", old_pid))
+            os.killpg(installing.pid, number)
+            return installing.wait(30)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+
+    def _environment(self, **variables: str) -> dict[str, str]:
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHON")}
-        environment |= {
+        return environment | {
             "DESTDIR": str(self.root),
             "EDGE_APP_TEST_ROOT": str(self.root),
             "PATH": f"{self._commands}:/usr/sbin:/usr/bin:/sbin:/bin",
             **variables,
         }
-        return subprocess.run(
-            command, cwd=self.source, env=environment, capture_output=True, text=True, timeout=300
-        )
 
     def set_version(self, version: str) -> None:
         path = self.source / "pyproject.toml"
@@ -79,7 +108,10 @@ class Installation:
 
     @property
     def current(self) -> str:
-        return (self.root / "opt/edge-app/current").readlink().name
+        return self.linked("current")
+
+    def linked(self, name: str) -> str:
+        return (self.root / "opt/edge-app" / name).readlink().name
 
     @property
     def versions(self) -> list[str]:
@@ -87,7 +119,16 @@ class Installation:
 
     @property
     def pid(self) -> str:
-        return (self.root / "pid").read_text()
+        file = self.root / "pid"
+        return file.read_text() if file.exists() else ""
+
+    @property
+    def running(self) -> str:
+        """The version of the daemon that runs; of one that starts right now it is not known yet."""
+        with suppress(OSError):
+            program = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+            return program.removeprefix(f"{self.root}/opt/edge-app/venvs/").partition("/")[0]
+        return ""
 
 
 @pytest.fixture
@@ -105,6 +146,13 @@ def test_from_the_first_installation_to_nothing_left(installation: Installation)
     assert "Now edit" in first.stdout
     assert not (it.root / "pid").exists(), "a first installation starts nothing"
     assert config.stat().st_mode & 0o777 == 0o640
+    units = it.root / "usr/local/lib/systemd/system"
+    assert "/etc/edge-app/%i.yaml\n" in (units / "edge-app@.service").read_text()
+    both = [
+        sorted(file.name for file in (units / f"{unit}.service.d").glob("*"))
+        for unit in ("edge-app", "edge-app@")
+    ]
+    assert both[0] == both[1], "the same drop-ins"
     python = it.root / "opt/edge-app/current/bin/python"
     told = it.run(str(python), "-c", "import cv2, numpy; print(cv2.__file__, numpy.__file__)")
     assert it.run(str(python), "-c", "import wheel").returncode == 0
@@ -123,7 +171,10 @@ def test_from_the_first_installation_to_nothing_left(installation: Installation)
     new = it.current
     assert new.startswith("0.2.0-")
     assert it.versions == sorted([old, new]), "the one before stays"
+    assert it.run("make", "install").returncode == 0
+    assert it.versions == sorted([old, new]), "and still does when the same version is installed again"
     assert it.pid != old_pid
+    assert it.running == new
     assert config.read_text() == CONFIG
     (outbox,) = (it.root / "var/lib/edge-app/outbox").glob("*.db")
     assert outbox.stat().st_size > 0
@@ -155,7 +206,39 @@ def test_from_the_first_installation_to_nothing_left(installation: Installation)
     assert "edge-app" not in (it.root / "etc/passwd").read_text()
 
 
+def test_an_interrupted_upgrade_goes_back(installation: Installation) -> None:
+    it = installation
+    assert it.run("make", "install").returncode == 0
+    (it.root / "etc/edge-app/edge.yaml").write_text(CONFIG)
+    assert it.run("systemctl", "start", "edge-app.service").returncode == 0
+    good = it.current
+    daemon = it.source / "edge_app/app/daemon.py"
+    daemon.write_text(daemon.read_text() + "\nimport time\ntime.sleep(3600)\n")
+    for number in (signal.SIGHUP, signal.SIGINT):  # the terminal has gone, Ctrl-C
+        assert it.end_once_it_starts_the_new_version(number) != 0
+        it.until(lambda: it.running == good)
+        assert (it.current, it.linked("proven")) == (good, good)
+
+    assert it.end_once_it_starts_the_new_version(signal.SIGKILL) != 0  # as a loss of power
+    assert it.current != good, "nobody could do anything"
+    again = it.run("make", "install", EDGE_APP_TEST_READY_S="5")
+    assert again.returncode != 0
+    assert f"back to {good}" in again.stdout
+    assert f"{good} runs again" in again.stderr
+    assert (it.current, it.running) == (good, good)
+
+
 def test_installing_says_what_is_wrong_with_the_python(installation: Installation) -> None:
     done = installation.run("make", "install", PYTHON="/usr/bin/python2.7")
     assert done.returncode != 0
     assert "/usr/bin/python2.7 is no Python 3.10 to 3.13. Hint: " in done.stderr
+
+
+def test_of_two_installations_at_a_time_the_second_is_refused(installation: Installation) -> None:
+    home = installation.root / "opt/edge-app"
+    home.mkdir(parents=True)
+    with (home / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = installation.run("make", "install")
+    assert second.returncode != 0
+    assert "another installation is running. Hint: " in second.stderr

@@ -26,17 +26,26 @@ needs_sysusers = pytest.mark.skipif(
 MOST_EXPOSED = {None: 1.8, "x86": 1.8, "csi": 2.0}
 """By drop-in, on systemd's scale from 0 (nothing but computing) to 10. Mosquitto's own unit has 9.2."""
 
+UNIT, TEMPLATE = "edge-app.service", "edge-app@.service"
+both_units = pytest.mark.parametrize("name", [UNIT, TEMPLATE])
 
-def unit_with(drop_in: str | None, folder: Path) -> Path:
+
+def text_of(name: str) -> str:
+    """Return a unit as `scripts/install` places it."""
+    if name == UNIT:
+        return (FOLDER / UNIT).read_text(encoding="utf-8")
+    return said("sed", "-f", FOLDER / "template.sed", FOLDER / UNIT)
+
+
+def unit_with(drop_in: str | None, folder: Path, name: str = UNIT) -> Path:
     """Return the unit with a drop-in, as it is but for its command, which must exist to be verified."""
-    unit = folder / "edge-app.service"
-    text = (FOLDER / unit.name).read_text(encoding="utf-8")
+    text = text_of(name)
     assert COMMAND in text
-    unit.write_text(text.replace(COMMAND, "/bin/true"), encoding="utf-8")
+    (folder / name).write_text(text.replace(COMMAND, "/bin/true"), encoding="utf-8")
     if drop_in is not None:
-        (folder / "edge-app.service.d").mkdir()
-        shutil.copy(FOLDER / "drop-ins" / f"{drop_in}.conf", folder / "edge-app.service.d")
-    return unit
+        (folder / f"{name}.d").mkdir()
+        shutil.copy(FOLDER / "drop-ins" / f"{drop_in}.conf", folder / f"{name}.d")
+    return folder / name
 
 
 def said(*command: str | Path) -> str:
@@ -46,20 +55,24 @@ def said(*command: str | Path) -> str:
 
 
 @needs_analyze
+@both_units
 @pytest.mark.parametrize("drop_in", MOST_EXPOSED)
-def test_systemd_has_nothing_to_say_against_it(drop_in: str | None, tmp_path: Path) -> None:
-    words = said("systemd-analyze", "verify", unit_with(drop_in, tmp_path))
+def test_systemd_has_nothing_to_say_against_it(name: str, drop_in: str | None, tmp_path: Path) -> None:
+    unit = unit_with(drop_in, tmp_path, name)
+    words = said("systemd-analyze", "verify", unit)
     assert [line for line in words.splitlines() if "edge-app" in line] == []
 
 
 @needs_analyze
+@both_units
 @pytest.mark.parametrize("drop_in", MOST_EXPOSED)
-def test_it_is_no_more_exposed_than_it_must_be(drop_in: str | None, tmp_path: Path) -> None:
-    unit = unit_with(drop_in, tmp_path)
+def test_it_is_no_more_exposed_than_it_must_be(name: str, drop_in: str | None, tmp_path: Path) -> None:
+    unit = unit_with(drop_in, tmp_path, name)
     words = said("systemd-analyze", "security", "--offline=true", "--no-pager", unit)
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", words)
     assert found is not None, words
     assert float(found[1]) <= MOST_EXPOSED[drop_in], words
+    assert re.search("[✓✗] PrivateTmp=", words)[0][0] == ("✗" if drop_in == "csi" else "✓")  # type: ignore[index]
 
 
 @needs_analyze
@@ -70,16 +83,18 @@ def test_a_wrong_key_would_be_found(tmp_path: Path) -> None:
     assert "'ProtectHomes'" in words
 
 
-def test_the_unit_and_the_code_mean_the_same_exit_status() -> None:
+@both_units
+def test_the_unit_and_the_code_mean_the_same(name: str) -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read(FOLDER / "edge-app.service", encoding="utf-8")
+    unit.read_string(text_of(name))
     assert unit["Service"]["RestartPreventExitStatus"] == str(EXIT_CONFIG)
     assert unit["Service"]["Type"] == "notify"
-    which = "--config /etc/edge-app/edge.yaml"
+    which = f"--config /etc/edge-app/{'edge' if name == UNIT else '%i'}.yaml"
     assert unit["Service"]["ExecStart"] == f"{COMMAND} run {which}"
     assert unit["Service"]["ExecReload"] == f"{COMMAND} reload {which}", "of several daemons this one"
     assert unit["Service"]["RuntimeDirectory"] == SERVICE_DIRECTORY.name, "where the daemon is found"
+    assert unit["Service"]["RuntimeDirectoryPreserve"] == "yes", "others are found there too"
     assert unit["Service"]["OOMPolicy"] == "continue"
     assert "ProcSubset" not in unit["Service"]
     assert "PrivateDevices" not in unit["Service"]
