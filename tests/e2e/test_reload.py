@@ -273,28 +273,28 @@ def udp_sockets(pid: int) -> int:
 
 
 @pytest.fixture
-def rtsp_uri() -> Iterator[str]:
-    """An RTSP camera, where OpenCV reads it through FFmpeg."""
+def rtsp_uris() -> Iterator[dict[str, str]]:
+    """RTSP cameras, where OpenCV reads them through FFmpeg."""
     parts = pytest.importorskip("tests.capture.parts", reason="it needs OpenCV")
     gstreamer = pytest.importorskip("edge_app.capture.gstreamer")
     if lacking := parts.rtsp_server_lacks():
         pytest.skip(lacking)
     if gstreamer.opencv_has_gstreamer():
         pytest.skip("GStreamer takes a transport for each camera")
-    server = parts.RtspServer()
-    yield server.uri
-    server.kill()
+    # One each: the server shares its video, and a session that ends takes it from the others.
+    servers = {name: parts.RtspServer() for name in ("door", "gate", "hall")}
+    yield {name: server.uri for name, server in servers.items()}
+    for server in servers.values():
+        server.kill()
 
 
 @pytest.mark.rtsp
-def test_the_transport_of_all_rtsp_cameras_changes(node: Node, rtsp_uri: str) -> None:
+def test_the_transport_of_all_rtsp_cameras_changes(node: Node, rtsp_uris: dict[str, str]) -> None:
     """OpenCV's FFmpeg takes one for all of them."""
 
     def cameras(**transports: str) -> dict[str, Any]:
-        return {
-            "yard": YARD,
-            **{name: {"uri": rtsp_uri, "transport": one} for name, one in transports.items()},
-        }
+        rtsp = {name: {"uri": rtsp_uris[name], "transport": one} for name, one in transports.items()}
+        return {"yard": YARD, **rtsp}
 
     node.start(cameras(door="tcp", gate="tcp"))
     pid = node.daemon.process.pid
