@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, quote_plus
 
+from edge_app.control_characters import escape_controls
 from edge_app.errors import ConfigError
 from edge_app.files.child_environment import withhold
 
@@ -47,8 +48,6 @@ _FILE_NAME = re.compile(
     r"[a-z]+([._-][a-z]+)+|[\w.-]+\.(password|passwd|pass|pw|secret|txt)|(password|secret)s?", re.ASCII
 )
 """What files of passwords are called, and passwords are not."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""C0 without the tabulator and the line feed, DEL and C1 (ISO 6429)."""
 
 
 class PasswordReference(Protocol):
@@ -186,11 +185,6 @@ class SecretRegistry:
         for form in self._forms:
             text = text.replace(form, HIDDEN)
         return escape_controls(redact_uri(text))
-
-
-def escape_controls(text: str) -> str:
-    r"""Return `text` with control characters written as \\x1b; line ends and tabulators stay."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
 def resolve_password(

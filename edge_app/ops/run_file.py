@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edge_app.config.secrets import escape_controls
+from edge_app.control_characters import escape_controls
 from edge_app.errors import EXIT_FAILURE, EdgeAppError
 from edge_app.files.bounded import read_start
 from edge_app.files.lock import LockedError, hold, holder_of
