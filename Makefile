@@ -7,6 +7,8 @@ PYTHON ?= $(shell for v in python3 python3.13 python3.12 python3.11 python3.10; 
 	&& { echo $$v; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+# So many processes run the tests; more than there are cores starve those that keep time.
+JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -18,8 +20,8 @@ help:  ## Show what can be made
 demo: $(VENV)/.demo  ## Run the whole thing on rendered street scenes (ARGS="--seconds 20 --cameras 2 --json")
 	$(BIN)/edge-app demo $(ARGS)
 
-test: $(VENV)/.dev system-packages check  ## Check the code and run every test this machine can run
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev system-packages check  ## Check the code and run every test this machine can run (JOBS=2)
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## Lint, formatting, types, import contract
 	$(BIN)/ruff check .

@@ -15,6 +15,20 @@ from tests.publish.parts import Parts
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONGEST = ("systemd/test_install", "engine/", "e2e/", "faults/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: no process is to be left with it when the others are done."""
+    folder = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(folder).as_posix()
+        return next((place for place, start in enumerate(LONGEST) if name.startswith(start)), len(LONGEST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     """A Mosquitto that has not been started yet."""
