@@ -21,7 +21,7 @@ demo: $(VENV)/.demo  ## Run the whole thing on rendered street scenes (ARGS="--s
 	$(BIN)/edge-app demo $(ARGS)
 
 test: $(VENV)/.dev system-packages check  ## Check the code and run every test this machine can run (JOBS=2)
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev  ## Lint, formatting, types, import contract
 	$(BIN)/ruff check .
