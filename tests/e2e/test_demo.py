@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,9 +116,13 @@ def test_ctrl_c_while_it_shows_ends_with_the_summary(tmp_path: Path) -> None:
         seen = iter(process.stdout.readline, "")
         assert f"edge-app watch --broker mqtt://127.0.0.1:{port}\n" in "".join(next(seen) for _ in range(2))
 
-        # A second terminal sees it, too.
-        watched = edge_app_says("watch", "--broker", f"mqtt://127.0.0.1:{port}", "--seconds", "3")
-        assert "demo/street-1 streaming" in watched.stdout, watched.stdout + watched.stderr
+        # A second terminal sees it, too, once the cameras are there.
+        deadline_s = time.monotonic() + 40
+        while True:
+            watched = edge_app_says("watch", "--broker", f"mqtt://127.0.0.1:{port}", "--seconds", "3")
+            if "demo/street-1 streaming" in watched.stdout:
+                break
+            assert time.monotonic() < deadline_s, watched.stdout + watched.stderr
 
         children = children_of(process.pid)
         process.send_signal(signal.SIGINT)

@@ -27,6 +27,20 @@ ENDING_S = 9.0
 """What the daemon gives itself to end in order, and a second more."""
 
 
+def start_daemon(
+    folder: Path, config: Path, part: str, trigger: Path, deadline_s: str, **env: str
+) -> subprocess.Popen[bytes]:
+    """Start a daemon of which a part hangs once `trigger` is there; its log is `log` in the folder."""
+    with (folder / "log").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.hanging_daemon", config, part, trigger, deadline_s],
+            env=environment(RUNTIME_DIRECTORY=str(folder / "run"), **env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+
+
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[ServiceManager]:
     manager = ServiceManager(tmp_path)
@@ -47,14 +61,9 @@ def test_what_hangs_is_named_and_ends_the_process(
     recorder = parts.recorder(mosquitto.uri)
     config = write_config(tmp_path / "edge.yaml", mosquitto.uri, {"yard": SCENE})
     trigger, log = tmp_path / "hang", tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.hanging_daemon", config, part, trigger, str(deadline_s)],
-            env=environment(RUNTIME_DIRECTORY=str(tmp_path / "run"), **manager.environment(WATCHDOG_S)),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+    process = start_daemon(
+        tmp_path, config, part, trigger, str(deadline_s), **manager.environment(WATCHDOG_S)
+    )
     try:
         until(lambda: len(recorder.on(f"{BASE}/camera/yard/detections")) > 5, "it works")
         until(lambda: "1" in manager.values("WATCHDOG"), "the watchdog is told")
@@ -90,14 +99,7 @@ def test_a_hang_is_told_by_the_next_run_though_the_process_is_killed_meanwhile(
     watcher = Watcher()
     config = write_config(tmp_path / "edge.yaml", None, {"yard": SCENE}, metrics=watcher.section)
     trigger, places = tmp_path / "hang", {"STATE_DIRECTORY": str(tmp_path / "state")}
-    with (tmp_path / "log").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.hanging_daemon", config, "postprocess", trigger, "1.5"],
-            env=environment(RUNTIME_DIRECTORY=str(tmp_path / "run"), **places, **manager.environment()),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+    process = start_daemon(tmp_path, config, "postprocess", trigger, "1.5", **places, **manager.environment())
     try:
         until(lambda: watcher.get("/readyz")[0] == 200, "it works", timeout_s=30)
         assert watcher.value("edge_app_failures_total", reason="hung") == 0
@@ -137,14 +139,9 @@ def test_a_daemon_without_any_camera_lives_on_and_says_so(
     mosquitto.start()
     recorder = parts.recorder(mosquitto.uri)
     config = write_config(tmp_path / "edge.yaml", mosquitto.uri, {"yard": "rtsp://127.0.0.1:9/a"})
-    with (tmp_path / "log").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.hanging_daemon", config, "none", tmp_path / "never", "1.0"],
-            env=environment(RUNTIME_DIRECTORY=str(tmp_path / "run"), **manager.environment(WATCHDOG_S)),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+    process = start_daemon(
+        tmp_path, config, "none", tmp_path / "never", "1.0", **manager.environment(WATCHDOG_S)
+    )
     try:
         until(lambda: manager.values("WATCHDOG"), "the watchdog is told")
         began_s = time.monotonic()
@@ -196,14 +193,7 @@ def test_a_disk_that_hangs_costs_what_was_to_be_kept_on_it_and_nothing_else(
     sinks = {"cloud": cloud, "archive": archive}
     config = write_config(tmp_path / "edge.yaml", mosquitto.uri, {"yard": SCENE}, mqtt=durable, sinks=sinks)
     trigger, log = tmp_path / "hang", tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.hanging_daemon", config, "disk", trigger, "1.5"],
-            env=environment(RUNTIME_DIRECTORY=str(tmp_path / "run"), **manager.environment(WATCHDOG_S)),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+    process = start_daemon(tmp_path, config, "disk", trigger, "1.5", **manager.environment(WATCHDOG_S))
     try:
         until(lambda: len(recorder.on(f"{BASE}/camera/yard/detections")) > 5, "it works")
         until(lambda: "1" in manager.values("WATCHDOG"), "the watchdog is told")
