@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((place for place, start in enumerate(LONGEST) if name.startswith(start)), len(LONGEST))
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True)
+def levels_of_the_log() -> Iterator[None]:
+    """What a test does to the level of our log, or of a part of it, ends with the test."""
+    yield
+    for name in list(logging.root.manager.loggerDict):
+        if name == "edge_app" or name.startswith("edge_app."):
+            logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture
