@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+MIB = 1 << 20
 _UNLIMITED = 1 << 60
 """Version 1 tells of no limit as of one that no machine reaches."""
 

@@ -76,10 +76,8 @@ def find_changes(
         unsure: What may run otherwise than `before` says (`mqtt`, `sinks.NAME`, `cameras.NAME`): it differs.
     """
     put, no_model = _cameras(before, after, secrets_before, secrets_after, models, unsure)
-    wanted, there = (
-        enabled_cameras(after),
-        {**enabled_cameras(before), **dict.fromkeys(_named("cameras", unsure))},
-    )
+    wanted = enabled_cameras(after)
+    there = dict.fromkeys((*enabled_cameras(before), *_named("cameras", unsure)))
     broker_keys = list(differing_keys(before.mqtt, after.mqtt))
     restart = [f"mqtt.{key}" for key in without(broker_keys, CONNECTION_KEYS)]
     return Changes(

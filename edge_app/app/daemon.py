@@ -82,7 +82,7 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
 def _record_file(config: Path) -> Path | None:
     """Return where the ends of runs are kept, if whoever starts the daemon again names a place; see paths."""
     place = service_state_directory()
-    return None if place is None else place / f"run-{key_of(config.absolute())}.json"
+    return None if place is None else place / f"run-{key_of(config)}.json"
 
 
 class Application:

@@ -188,7 +188,6 @@ class CameraWatch:
         elif attempt.end is not None:
             self._finish(attempt.end)
         elif now_s >= attempt.overdue_at_s:
-            attempt.revoke()
             if attempt.opened:
                 self._lose(attempt, CameraState.STALLED, f"no picture for {self._camera.stall_s:g} s", now_s)
             else:

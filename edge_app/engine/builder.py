@@ -14,9 +14,8 @@ from edge_app.engine.build_spec import BuildSpec
 from edge_app.engine.child import BuildChild, ChildEnd
 from edge_app.engine.errors import BuildError
 from edge_app.engine.events import BuildEvent, EventKind, EventSink, FailureKind
-from edge_app.engine.memory import MIB
 from edge_app.engine.options import BuildLimits
-from edge_app.memory import available_bytes
+from edge_app.memory import MIB, available_bytes
 
 logger = logging.getLogger(__name__)
 

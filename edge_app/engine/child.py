@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import IO, cast
 
 from edge_app.engine.events import BuildEvent, EventKind, EventSink
-from edge_app.engine.memory import MIB, OomKills, resident_bytes
+from edge_app.engine.memory import OomKills, resident_bytes
 from edge_app.files.child_environment import child_environment
+from edge_app.memory import MIB
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from edge_app.memory import control_group_folders, field_of
 
-MIB = 1 << 20
-
 
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process; 0 once it has ended."""

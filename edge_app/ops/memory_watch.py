@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from edge_app.memory import MemoryBound, memory_bounds
+from edge_app.memory import MIB, MemoryBound, memory_bounds
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,6 @@ SHORT = 0.05
 """With less than this share of a bound left memory is short ..."""
 ENOUGH = 0.07
 """... until there is so much again: what lies between is no news."""
-MIB = 1 << 20
 
 
 class MemoryWatch:

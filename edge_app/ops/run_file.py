@@ -240,7 +240,7 @@ def _is_process(number: object) -> bool:
 def _locks(directory: Path, config: Path | None) -> Iterator[Path]:
     try:
         _require_own(directory)
-        yield from directory.glob(f"{'*' if config is None else key_of(config.absolute())}.lock")
+        yield from directory.glob(f"{'*' if config is None else key_of(config)}.lock")
     except OSError:
         return
 

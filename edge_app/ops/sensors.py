@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_app.memory import field_of
+
 PATIENCE_S = 0.05
 """How long the hottest sensor is waited for; a reading takes some milliseconds."""
 
@@ -181,10 +183,9 @@ def _values(sensors: dict[str, _Sensor]) -> dict[str, float]:
 
 
 def _memory(meminfo: Path) -> tuple[int | None, int | None]:
-    """Return MemTotal and MemAvailable of proc(5), which are in KiB, in bytes."""
-    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", _text(meminfo) or "", re.MULTILINE))
-    total, available = found.get("MemTotal"), found.get("MemAvailable")
-    return (int(total) * 1024 if total else None), (int(available) * 1024 if available else None)
+    """Return MemTotal and MemAvailable of proc_meminfo(5), which are in KiB, in bytes."""
+    total, available = field_of(meminfo, "MemTotal"), field_of(meminfo, "MemAvailable")
+    return None if total is None else total * 1024, None if available is None else available * 1024
 
 
 def _entries(folder: Path) -> list[Path]:

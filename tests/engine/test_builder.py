@@ -17,7 +17,7 @@ from edge_app.engine.build_spec import BuildSpec
 from edge_app.engine.builder import build
 from edge_app.engine.errors import BuildError
 from edge_app.engine.events import BuildEvent, EventKind
-from edge_app.engine.memory import MIB, OomKills
+from edge_app.engine.memory import OomKills
 from edge_app.engine.options import (
     BuildLimits,
     BuildOptions,
@@ -26,6 +26,7 @@ from edge_app.engine.options import (
     Precision,
     Profile,
 )
+from edge_app.memory import MIB
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[[str], list[str]]
