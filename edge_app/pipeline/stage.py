@@ -57,6 +57,8 @@ class Stage(threading.Thread):
 def unless_stopped(stop: threading.Event, name: str, call: Callable[[], T]) -> T | None:
     """Return what `call` returns or raise what it raises; None if `stop` is set before that.
 
+    A call that gives up because of `stop` has not failed.
+
     It runs on a daemon thread of that name, which is then left behind: nothing else ends the loading of a
     model in time.
     """
@@ -71,5 +73,7 @@ def unless_stopped(stop: threading.Event, name: str, call: Callable[[], T]) -> T
     threading.Thread(target=run, name=name, daemon=True).start()
     while not stop.is_set():
         if wait([future], POLL_S).done:
+            if stop.is_set() and future.exception() is not None:
+                break  # it was cancelled by what stops us, or nobody wants it any more
             return future.result()
     return None

@@ -1,11 +1,12 @@
 """Stage threads and calls that may be left behind."""
 
 import threading
+import time
 
 import pytest
 
 from edge_app.errors import ChannelClosed
-from edge_app.pipeline.stage import Stage, unless_stopped
+from edge_app.pipeline.stage import POLL_S, Stage, unless_stopped
 
 
 def test_a_call_returns_what_it_returns_or_raises_what_it_raises() -> None:
@@ -61,3 +62,15 @@ def test_a_stage_that_ends_is_noticed_and_one_that_fails_is_heard(
     stage.join(10)
     assert ended.is_set()
     assert failures == ([("feeder", error)] if heard else [])
+
+
+def test_a_call_that_is_cancelled_by_the_stop_has_not_failed() -> None:
+    """A build that is ended in answer to SIGTERM may say so before the stop is noticed here."""
+    stop = threading.Event()
+
+    def call() -> int:
+        time.sleep(POLL_S / 4)  # it is being waited for
+        stop.set()
+        raise TimeoutError("it was cancelled")
+
+    assert unless_stopped(stop, "model", call) is None
