@@ -28,8 +28,13 @@ class ListenAddress:
     @property
     def local(self) -> bool:
         """Whether nobody but this machine can reach it."""
-        number = _number(self.host)
-        return self.host.lower() == "localhost" if number is None else number.is_loopback
+        return is_this_machine(self.host)
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether a host (IPv6 without brackets) is this machine, by its number or as `localhost`."""
+    number = _number(host)
+    return host.lower() == "localhost" if number is None else number.is_loopback
 
 
 def parse_listen_address(text: str) -> ListenAddress:

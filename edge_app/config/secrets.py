@@ -230,15 +230,25 @@ def _from_file(path: Path, key: str, warn: Callable[[str], None]) -> str:
     try:
         if not path.is_file():
             raise ConfigError(f"{key}: there is no file {shown}.", hint=hint)
-        mode = path.stat().st_mode
-        rights = [word for word, bit in (("read", stat.S_IROTH), ("change", stat.S_IWOTH)) if mode & bit]
+        rights = rights_of_all(path)
         if rights:
-            warn(f"{key}: every user can {' and '.join(rights)} {shown}; chmod 600 makes it private")
+            warn(f"{key}: every user can {rights} {shown}; chmod 600 makes it private")
         with path.open("rb") as file:
             return _first_line(file.read(_MAX_PASSWORD_BYTES), f"{key}: the first line of {shown}", hint)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a usable file name"
         raise ConfigError(f"{key}: {shown} cannot be read: {reason}.", hint=hint) from None
+
+
+def rights_of_all(path: Path) -> str:
+    """Return what every user of the machine may do to a file, as `read and change`; empty: nothing.
+
+    Raises:
+        OSError: If the file cannot be looked at.
+    """
+    mode = path.stat().st_mode
+    rights = (("read", stat.S_IROTH), ("change", stat.S_IWOTH))
+    return " and ".join(word for word, bit in rights if mode & bit)
 
 
 def _shown(path: Path) -> str:

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
-from edge_app.config.camera_uri import CameraKind, parse_camera_uri
-from edge_app.config.checks import PASSWORD_KEYS
 from edge_app.config.document import render_default_config, render_starter_config
-from edge_app.config.labels import known_labels, without_model
-from edge_app.config.listen_address import parse_listen_address
-from edge_app.config.loader import LoadedConfig, load_config, require_cameras
+from edge_app.config.in_the_open import open_ways
+from edge_app.config.loader import load_config, require_cameras
 from edge_app.config.models import (
     AppConfig,
     CameraSection,
-    HomeAssistantSection,
     JsonlSinkSection,
-    MqttSection,
     MqttSinkSection,
-    OutboxSection,
 )
-from edge_app.config.paths import jsonl_directory, outbox_directory
-from edge_app.config.per_model import cameras_by_model, config_of_model
-from edge_app.config.secret_names import name_warnings
+from edge_app.config.per_model import config_of_model
 from edge_app.config.secrets import redact_uri
+from edge_app.config.warnings import config_warnings
 from edge_app.errors import ConfigError
-from edge_app.files.place import why_unusable
 
 
 def check_config(path: Path) -> list[str]:
-    """Return what a good configuration amounts to, with warnings about what may be missing later.
+    """Return what a good configuration amounts to: what others can read on the way, and warnings, included.
 
     Raises:
         InvalidConfigError: With all problems.
@@ -48,6 +38,7 @@ def check_config(path: Path) -> list[str]:
         f"broker    {config.mqtt.uri}, topics below {config.mqtt.root}/",
         *(f"sink      {name}: {_sink(sink)}" for name, sink in config.sinks.items()),
         f"metrics   {f'http://{config.metrics.address}/metrics' if config.metrics.enabled else 'not served'}",
+        *(f"open      {way}" for way in open_ways(config)),
         *(f"warning   {warning}" for warning in config_warnings(loaded)),
     ]
 
@@ -110,96 +101,3 @@ def _sink(sink: MqttSinkSection | JsonlSinkSection) -> str:
     else:
         words.append(sink.uri)
     return ", ".join(words if sink.enabled else [*words, "not enabled"])
-
-
-def config_warnings(loaded: LoadedConfig, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Return what of a good configuration may be missing later, or is not safe.
-
-    Args:
-        loaded: The configuration.
-        environment: In which passwords are looked up; the process's own if None.
-    """
-    config = loaded.config
-    for name in config.models.keys() - cameras_by_model(config).keys():
-        yield f"models.{name}: no camera names it, so it is not loaded"
-    yield from _camera_warnings(config)
-    if config.metrics.enabled and not parse_listen_address(config.metrics.address).local:
-        yield "metrics.address: other machines can read it, and nothing asks them for a password"
-    yield from _broker_warnings(config, "mqtt", config.mqtt)
-    yield from _command_warnings(config.mqtt)
-    yield from name_warnings(config, environment)
-    for name, sink in config.sinks.items():
-        where = f"sinks.{name}"
-        if not sink.enabled:
-            continue
-        if isinstance(sink, MqttSinkSection):
-            yield from _broker_warnings(config, where, sink)
-        else:
-            key = f"{where}.directory"
-            yield from _place_warnings(key, partial(jsonl_directory, sink, key))
-
-
-def _broker_warnings(config: AppConfig, where: str, section: MqttSection) -> Iterator[str]:
-    if section.password_file and not Path(section.password_file).is_file():
-        yield f"{where}.password_file: the file does not exist yet"
-    for key in ("ca_file", "cert_file", "key_file"):
-        file = getattr(section.tls, key)
-        if file and not Path(file).is_file():
-            yield f"{where}.tls.{key}: the file does not exist: {file}"
-    if section.tls.insecure:
-        yield f"{where}.tls.insecure: anybody on the way to the broker can read and change what is published"
-    yield from _label_warnings(config, where, section.home_assistant)
-    yield from _outbox_warnings(where, section.outbox, durable=section.delivery.detections == "durable")
-
-
-def _command_warnings(section: MqttSection) -> Iterator[str]:
-    if section.commands.enabled and section.username is None and section.tls.cert_file is None:
-        yield (
-            "mqtt.commands.enabled: we do not log in at the broker; if nobody has to, whoever reaches it can "
-            "switch cameras off and have pictures taken"
-        )
-
-
-def _label_warnings(config: AppConfig, where: str, house: HomeAssistantSection) -> Iterator[str]:
-    labels = [known_labels(config_of_model(config, name).model) for name in cameras_by_model(config)]
-    if house.enabled and None not in labels:
-        known = {label for found in labels for label in found or ()}
-        yield from (
-            f"{where}.home_assistant.classes: {words}" for words in without_model(house.classes, known)
-        )
-
-
-def _outbox_warnings(where: str, section: OutboxSection, *, durable: bool) -> Iterator[str]:
-    if durable:
-        key = f"{where}.outbox.directory"
-        yield from _place_warnings(key, lambda: outbox_directory(section, key))
-
-
-def _place_warnings(key: str, place: Callable[[], Path]) -> Iterator[str]:
-    """Yield what stands against a directory, as far as this user can tell: the service may be another one."""
-    try:
-        directory = place()
-    except ConfigError as error:
-        yield str(error)
-        return
-    why = why_unusable(directory.absolute())
-    if why is not None:
-        yield f"{key}: {why}"
-
-
-def _camera_warnings(config: AppConfig) -> Iterator[str]:
-    for name, camera in config.cameras.items():
-        uri = parse_camera_uri(camera.uri)
-        if uri.kind is CameraKind.FILE and not _exists(uri.location):
-            yield f"cameras.{name}.uri: there is nothing at {uri.location} now"
-        if uri.on_network and camera.username and not any(getattr(camera, key) for key in PASSWORD_KEYS):
-            yield f"cameras.{name}.username: is set without a password"
-        if camera.password_file and not Path(camera.password_file).is_file():
-            yield f"cameras.{name}.password_file: the file does not exist yet"
-
-
-def _exists(location: str) -> bool:
-    path = Path(location)
-    if any(letter in location for letter in "*?["):
-        return any(True for _ in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    return path.exists()

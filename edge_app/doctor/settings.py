@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_app.config.summary import config_warnings
+from edge_app.config.in_the_open import open_ways
+from edge_app.config.warnings import config_warnings
 from edge_app.doctor.machine import Machine
 from edge_app.doctor.result import Result, failed, ok, skipped, warning
 from edge_app.doctor.service_view import ServiceView
@@ -40,7 +41,8 @@ def check_configuration(subject: Subject, ask: Callable[[], ServiceView]) -> Res
     warnings = list(config_warnings(subject.loaded, subject.environment))
     if warnings:
         return warning(f"{subject.path} is good, but {'; '.join(warnings)}", "Put right what is named.")
-    return ok(f"{subject.path} is good, {len(subject.cameras)} cameras")
+    good = f"{subject.path} is good, {len(subject.cameras)} cameras"
+    return ok("; ".join((good, *open_ways(subject.loaded.config))))
 
 
 def check_secrets(subject: Subject, ask: Callable[[], ServiceView]) -> Result:

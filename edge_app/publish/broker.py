@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import ssl
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edge_app.config.broker_uri import DEFAULT_PORTS, parse_broker_uri
+from edge_app.config.listen_address import is_this_machine
 from edge_app.config.models import MqttSection, TlsSection
 from edge_app.errors import ConfigError
 
@@ -62,7 +62,7 @@ class BrokerAddress:
     @property
     def local(self) -> bool:
         """Whether it is this machine."""
-        return self.host in {"localhost", "::1"} or re.match(r"127\.\d+\.\d+\.\d+$", self.host) is not None
+        return is_this_machine(self.host)
 
 
 @dataclass(frozen=True, slots=True)
