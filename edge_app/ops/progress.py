@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edge_app.patience import Patience
+
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
@@ -50,8 +52,7 @@ class Part:
 class ProgressWatch:
     """Looks at the parts twice a second, from a thread of its own, until one hangs or it is stopped.
 
-    Time is counted in looks: while the whole process stands still (SIGSTOP, a paused virtual machine) nobody
-    gets anything done, and nobody hangs.
+    Time is counted in looks (`Patience`): while the whole process stands still nobody hangs.
 
     Args:
         parts: Whom to watch.
@@ -66,8 +67,7 @@ class ProgressWatch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parts, self._on_hang, self._clock = parts, on_hang, clock
-        self._last: dict[str, Sign] = {}
-        self._idle_s = dict.fromkeys((part.name for part in parts), 0.0)
+        self._patience = {part.name: Patience(2 * POLL_S, clock) for part in parts}
         self._looked_at_s = clock()
         self._hung = False
         self._stop = threading.Event()
@@ -90,14 +90,10 @@ class ProgressWatch:
 
     def step(self) -> None:
         """Look once."""
-        now_s = self._clock()
-        passed_s = min(now_s - self._looked_at_s, 2 * POLL_S)
-        self._looked_at_s = now_s
+        self._looked_at_s = self._clock()
         for part in self._parts:
             sign = part.look()
-            moved = not sign.work or sign != self._last.get(part.name)
-            self._last[part.name] = sign
-            self._idle_s[part.name] = idle_s = 0.0 if moved else self._idle_s[part.name] + passed_s
+            idle_s = self._patience[part.name].look(sign.work, sign.done)
             if idle_s >= part.deadline_s():
                 self._hung = True
                 logger.critical("stage %s has work and has done nothing for %.0f s", part.name, idle_s)

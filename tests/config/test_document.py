@@ -200,8 +200,10 @@ cameras:
         "camera    d: http://host/x?pwd=***",
         "broker    mqtts://broker, topics below edge/",
         "metrics   http://127.0.0.1:9109/metrics",
-        "open      cameras c, d: pictures and passwords travel unencrypted; use rtsps:// or https:// where a "
-        "camera can, or keep cameras in a network of their own",
+        (
+            "open      cameras c, d: pictures and passwords travel unencrypted; use rtsps:// or https:// "
+            "where a camera can, or keep cameras in a network of their own"
+        ),
         f"warning   cameras.a.uri: there is nothing at {tmp_path}/absent.mp4 now",
         "warning   cameras.c.username: is set without a password",
         "warning   mqtt.password_file: the file does not exist yet",

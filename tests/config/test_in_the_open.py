@@ -60,7 +60,11 @@ def test_many_cameras_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["mqtt", "sinks.cloud"])
 def test_brokers(tmp_path: Path, where: str, broker: str, what: str | None) -> None:
     cameras = "cameras:\n  door: {uri: 'scene://street'}\n"
-    section = f"mqtt: {{{broker}}}\n" if where == "mqtt" else f"sinks:\n  cloud: {{type: mqtt, root: away, {broker}}}\n"
+    section = (
+        f"mqtt: {{{broker}}}\n"
+        if where == "mqtt"
+        else f"sinks:\n  cloud: {{type: mqtt, root: away, {broker}}}\n"
+    )
     lines = said(tmp_path, cameras + section)
     assert len(lines) == (what is not None)
     if what is not None:

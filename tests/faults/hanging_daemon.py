@@ -1,4 +1,4 @@
-"""The real daemon, one part of which hangs as soon as a file is there.
+"""The real daemon, one part of which hangs while a file is there.
 
     python -m tests.faults.hanging_daemon CONFIG PART TRIGGER DEADLINE_S
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -33,14 +33,14 @@ from edge_app.publish.publisher import MqttPublisher
 
 
 class Hang:
-    """Lets one part hang for ever once the trigger is there."""
+    """Lets one part hang while the trigger is there."""
 
     def __init__(self, part: str, trigger: Path) -> None:
         self._part, self._trigger = part, trigger
 
     def here(self, part: str) -> None:
-        if part == self._part and self._trigger.exists():
-            threading.Event().wait()
+        while part == self._part and self._trigger.exists():
+            time.sleep(0.05)
 
 
 class HangingPending:

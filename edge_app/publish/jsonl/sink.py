@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from edge_app.errors import PublishError
 from edge_app.interfaces import DropObserver, SinkState
 from edge_app.messages import CameraStatus, Detections, DropReason, NodeInfo, NodeState
+from edge_app.patience import Patience
 from edge_app.publish.drops import DropTally
 from edge_app.publish.encoders.encoder import Encoder
 from edge_app.publish.jsonl.rotating import RotatingFile
@@ -27,6 +28,8 @@ MOST_STATES = 1000
 """States that wait; beyond it the oldest go."""
 SYNC_S = 1.0
 """What the loss of power may cost where it is to cost little."""
+HANGS_S = 8.0
+"""A disk that has not answered for so long is told of."""
 RETRY_S = 5.0
 """How soon a disk that could not be written is tried again."""
 
@@ -75,6 +78,10 @@ class FileSink:
         self._retry_at_s = 0.0
         self._health_due_s = self._sync_due_s = 0.0
         self._repeats = RepeatFilter()
+        self._at_disk, self._batches, self._hangs = False, 0, False
+        self._disk_lock = threading.Lock()
+        """Held while these are changed, and while trouble is told."""
+        self._disk_patience = Patience(HANGS_S / 2)
         self._thread = threading.Thread(target=self._main, name=f"sink-{name}", daemon=True)
 
     def start(self) -> None:
@@ -109,6 +116,7 @@ class FileSink:
             raise PublishError("Detections came before `set_info` told what model they are of.")
         if (len(detections) or self._publish_empty) and self._lane.put(detections, wait=wait):
             self._changed.set()
+        self._look_at_disk()
 
     def state(self) -> SinkState:
         """Return how this sink does."""
@@ -120,6 +128,14 @@ class FileSink:
         with self._states_lock:  # numbers must not be overtaken by another thread
             self._states.extend(message.payload for message in states())
         self._changed.set()
+
+    def _look_at_disk(self) -> None:
+        """Say so if it has not answered for long; only somebody else than the thread that writes can tell."""
+        with self._disk_lock:
+            hung_s = self._disk_patience.look(self._at_disk, self._batches)
+            if hung_s >= HANGS_S and not self._hangs:
+                self._hangs = True
+                self._tell(f"{self._file.path}: the disk has not answered for {hung_s:.0f} s")
 
     # What follows runs on the sink's own thread.
 
@@ -133,7 +149,9 @@ class FileSink:
         except Exception as error:  # a fault of this code must not stop the video
             logger.exception("sink %s has ended", self._name)
             self._lane.shut(DropReason.FILE_UNWRITABLE)
-            self._tell(f"{self._file.path}: it has ended ({type(error).__name__}: {error})")
+            with self._disk_lock:
+                self._at_disk = False
+                self._tell(f"{self._file.path}: it has ended ({type(error).__name__}: {error})")
 
     def _patience_s(self) -> float:
         due_s = self._retry_at_s or min(self._health_due_s, self._sync_due_s)
@@ -169,21 +187,23 @@ class FileSink:
     def _write(self) -> bool:
         """Write one batch; return whether there may be more."""
         batch = self._batch()
-        full = len(batch) == BATCH
+        full, wrote = len(batch) == BATCH, bool(batch)
+        with self._disk_lock:
+            self._at_disk, self._batches = True, self._batches + 1
         try:
             self._file.open()
             while batch:
                 count = self._file.write([line for line, _ in batch])
                 self._written += sum(camera_id is not None for _, camera_id in batch[:count])
                 del batch[:count]
-                self._works()
             if time.monotonic() >= self._sync_due_s:
                 self._sync_due_s = time.monotonic() + SYNC_S
                 self._file.sync()
         except OSError as error:
-            self._fail(error)
+            self._answered(error, works=False)
             self._give_up(batch)
             return False
+        self._answered(None, works=wrote)
         if self._retry_at_s:
             self._retry_at_s = 0.0
             self._lane.open()
@@ -208,10 +228,15 @@ class FileSink:
             states = [line[:-1] for line, camera_id in batch if camera_id is None] + list(self._states)
             self._states = deque(states, MOST_STATES)
 
-    def _works(self) -> None:
-        if self._problem is not None:
-            logger.info("sink %s: %s can be written again", self._name, self._file.path)
-            self._tell(None)
+    def _answered(self, error: OSError | None, *, works: bool) -> None:
+        """The disk has refused what was asked, or has done it: it `works` if it was to write."""
+        with self._disk_lock:
+            works, self._at_disk, self._hangs = works or self._hangs, False, False
+            if error is not None:
+                self._fail(error)
+            elif works and self._problem is not None:
+                logger.info("sink %s: %s can be written again", self._name, self._file.path)
+                self._tell(None)
 
     def _fail(self, error: OSError) -> None:
         self._retry_at_s = time.monotonic() + RETRY_S

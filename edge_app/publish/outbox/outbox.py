@@ -26,6 +26,7 @@ from pathlib import Path
 from edge_app.errors import EdgeAppError
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
+from edge_app.patience import Patience
 from edge_app.publish.outbox.file import OutboxFile, words_of
 from edge_app.publish.outbox.reader import RowReader
 from edge_app.publish.outbox.state import OutboxState
@@ -44,6 +45,8 @@ RETRY_S = 5.0
 """How soon a disk that could not be written is tried again."""
 STALL_S = 1.0
 """A producer that may wait for room does so no longer."""
+HANGS_S = 8.0
+"""A disk that has not answered for so long counts as unwritable."""
 RESERVE_BYTES = 16 << 20
 """So much room on the disk is left alone."""
 PASSING = ("full", "readonly", "locked")
@@ -108,6 +111,8 @@ class Outbox:
         self._waiting: deque[NewRow] = deque()
         self._writing: list[NewRow] = []
         """Taken out of `_waiting`, and not on disk yet."""
+        self._at_work, self._works, self._hangs = False, 0, False
+        self._patience = Patience(HANGS_S / 2)
         self._stalled = False
         self._window = SendWindow(bounds.window, clock_s, self._reader)
         self._store: OutboxStore | None = None
@@ -139,6 +144,7 @@ class Outbox:
                 if len(self._waiting) > MOST_WAITING:
                     victim = self._waiting.popleft()
             self._lock.notify_all()
+        self._look_at_disk()
         if victim is not None:
             self._drops.dropped(victim.camera, DropReason.OUTBOX_UNWRITABLE)
 
@@ -182,6 +188,7 @@ class Outbox:
 
     def take(self) -> StoredMessage | None:
         """Return the next message to send, or None."""
+        self._look_at_disk()
         with self._lock:
             return None if self._store is None else self._window.take()
 
@@ -218,6 +225,16 @@ class Outbox:
             empty = self._store is None or self._store.count == 0
             return empty and not (self._waiting or self._writing or self._window.leaves)
 
+    def _look_at_disk(self) -> None:
+        """Say so if it has not answered for long; only somebody else than the thread that writes can tell."""
+        with self._lock:
+            hung_s = self._patience.look(self._at_work, self._works)
+            if hung_s < HANGS_S or self._hangs:
+                return
+            self.writable, self._hangs = False, True
+            self._disk_problem = f"outbox {self._path}: the disk has not answered for {hung_s:.0f} s"
+        self._tell()
+
     def _read_failed(self, error: sqlite3.Error) -> None:
         with self._lock:  # only the thread that writes may close the file
             self._read_error = error
@@ -230,8 +247,9 @@ class Outbox:
             self._write_until_stopped()
         except Exception as error:
             logger.exception("the outbox has ended")
-            self.writable = False
-            self._disk_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
+            with self._lock:
+                self._at_work = self.writable = False
+                self._disk_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
             with contextlib.suppress(Exception):
                 self._tell()
         finally:
@@ -245,26 +263,32 @@ class Outbox:
                 self._writing = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
                 done = self._window.done[:]
                 stopping = self._stopping
+                self._at_work, self._works = True, self._works + 1
                 self._lock.notify_all()
             look = time.monotonic() - looked_at_s >= TICK_S
             looked_at_s = time.monotonic() if look else looked_at_s
-            worked = self._work(done, look_at_ages=look)
+            busy = bool(self._writing or done)
+            problem = self._work(done, look_at_ages=look)
+            with self._lock:
+                self._at_work = self._hangs = False
+                self.writable, self._disk_problem = problem is None, problem
+            if problem is None and (busy or look):  # nothing could be taken while the bounds were kept
+                self._wake()
             self._tell()
-            if not worked:
+            if problem is not None:
                 with self._lock:
                     self._waiting.extendleft(reversed(self._writing))
                     self._writing = []
                     if not stopping:
                         self._lock.wait_for(lambda: self._stopping, RETRY_S)
-            if stopping and (not worked or not self._waiting):
+            if stopping and (problem is not None or not self._waiting):
                 break
 
     def _has_work(self) -> bool:
         return bool(self._waiting or self._window.leaves or self._stopping or self._read_error)
 
-    def _work(self, done: list[int], *, look_at_ages: bool) -> bool:
-        """Bring `_writing` onto the disk and confirmed rows off it; return whether that could be done."""
-        busy = bool(self._writing or done)
+    def _work(self, done: list[int], *, look_at_ages: bool) -> str | None:
+        """Bring `_writing` onto the disk and confirmed rows off it; return what stood against that."""
         try:
             if self._read_error is not None:
                 error, self._read_error = self._read_error, None
@@ -285,16 +309,11 @@ class Outbox:
                     self._window.look()
             self._keep_bounds(store, look_at_ages=look_at_ages)
         except (sqlite3.Error, UnusableStoreError, EdgeAppError, OSError) as error:
-            self._fail(error)
-            return False
+            return self._fail(error)
         except Exception as error:  # a fault of this file must not stop the video
             logger.exception("the outbox failed")
-            self._fail(error)
-            return False
-        self.writable, self._disk_problem = True, None
-        if busy or look_at_ages:  # nothing could be taken while the bounds were kept
-            self._wake()
-        return True
+            return self._fail(error)
+        return None
 
     def _set_unfit_aside(self, store: OutboxStore) -> None:
         with self._lock:
@@ -343,13 +362,12 @@ class Outbox:
             logger.info("outbox %s: %d messages of before", self._path, store.count)
         return store
 
-    def _fail(self, error: Exception) -> None:
-        """Say what is wrong; a damaged file is opened again, which sets it aside."""
-        self.writable = False
+    def _fail(self, error: Exception) -> str:
+        """Return what is wrong, in words; a damaged file is opened again, which sets it aside."""
         passing = isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in PASSING)
         if not passing:
             self._close_store()
-        self._disk_problem = f"outbox {self._path}: {words_of(error)}"
+        return f"outbox {self._path}: {words_of(error)}"
 
     def _close_store(self) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,10 @@ class Made:
     def __init__(self, folder: Path, *, max_bytes: int = 1 << 20, max_files: int = 3, **keys: Any) -> None:
         section = JsonlSinkSection(type="jsonl", **keys)
         self.folder, self.neighbours, self.troubles = folder, Neighbours(), list[str | None]()
+        self.file = RotatingFile(folder, "log", max_bytes=max_bytes, max_files=max_files, synced=False)
         self.sink = FileSink(
             "log",
-            RotatingFile(folder, "log", max_bytes=max_bytes, max_files=max_files, synced=False),
+            self.file,
             encoder_of_file(section, "node-1", "0a" * 16),
             queue_size=section.queue_size,
             health_interval_s=section.health_interval_s,
@@ -174,6 +176,31 @@ def test_a_full_disk_costs_lines_and_nothing_else(made: Made, monkeypatch: pytes
     found = made.lines("edge.detections")
     assert [message["frame_id"] for message in found] == [*range(10), *range(20, 30)]
     assert found[-1]["dropped_frames"] == 10
+
+
+def test_a_disk_that_hangs_is_told_of_until_it_answers(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink_module, "HANGS_S", 0.3)
+    made.sink.start()
+    made.sink.set_info(INFO)
+    put(made, range(1))
+    until(lambda: made.sink.state().written == 1, "it works")
+    goes_on, write = threading.Event(), made.file.write
+    monkeypatch.setattr(made.file, "write", lambda lines: (goes_on.wait(20), write(lines))[1])
+
+    def told() -> bool:
+        put(made, range(1))
+        return bool(made.troubles)
+
+    until(told, "the trouble is told")
+    assert "the disk has not answered for" in (made.troubles[0] or "")
+    time.sleep(0.1)
+    put(made, range(1))
+    assert len(made.troubles) == 1, "once"
+    assert made.sink.state().problem == made.troubles[0]
+    goes_on.set()
+    until(lambda: made.troubles[-1] is None, "it works again")
+    assert made.sink.stop(5.0)
+    assert made.sink.state().problem is None
 
 
 def test_what_waits_at_most_is_bounded(tmp_path: Path) -> None:

@@ -360,6 +360,36 @@ def test_a_disk_that_hangs_holds_up_a_producer_once(bench: Bench, monkeypatch: p
     on_disk(outbox, 60 - dropped)
 
 
+@pytest.mark.parametrize("looks", ["put", "take"])
+def test_a_disk_that_hangs_is_told_of_until_it_answers(
+    bench: Bench, looks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HANGS_S", 0.4)
+    outbox = bench.open()
+    on_disk(outbox, 0)
+    assert outbox._store is not None
+    goes_on = threading.Event()
+    original = outbox._store.append
+    monkeypatch.setattr(outbox._store, "append", lambda rows: (goes_on.wait(20), original(rows)))
+    put(outbox, 0)
+
+    def told() -> bool:
+        if looks == "put":
+            put(outbox, 1)
+        else:
+            outbox.take()
+        return outbox.problem is not None
+
+    assert not told(), "not at once"
+    until(told, "the trouble is told")
+    assert "the disk has not answered for" in (outbox.problem or "")
+    assert not outbox.writable, "what comes goes out live"
+    assert bench.problems == [outbox.problem]
+    goes_on.set()
+    until(lambda: outbox.writable and outbox.problem is None, "it works again")
+    assert bench.problems[1:] == [None]
+
+
 def test_what_is_put_after_the_end_is_counted(bench: Bench) -> None:
     outbox = bench.open()
     outbox.stop()
