@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from edge_app.errors import BackendError
-from edge_app.gpu.driver import LIBRARY, cuda_driver, cuda_errors
+from edge_app.gpu.driver import LIBRARY, cuda_driver, cuda_errors, keep_for_ever
 
 SCHEDULE_BLOCKING_SYNC = 4
 """CU_CTX_SCHED_BLOCKING_SYNC of the CUDA driver's interface."""
@@ -66,9 +66,8 @@ class Gpu:
             self.integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
             _let_waits_sleep(ordinal)
             self._context = device.retain_primary_context()
-        # PyCUDA's destructor detaches a primary context as if it had made it, which fails, and speaks of
-        # it on standard error. So it must never run.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
+        # PyCUDA's destructor detaches a primary context as if it had made it, which fails.
+        keep_for_ever(self._context)
         self._attachment = _Attachment(ordinal, self._context)
 
     @property

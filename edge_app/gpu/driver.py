@@ -102,3 +102,11 @@ class cuda_errors:  # noqa: N801 - read as a statement: `with cuda_errors("...")
         """Raise BackendError in a CUDA error's place."""
         if error is not None and isinstance(error, cuda_driver().Error):
             raise BackendError(f"{self._doing}: {error}") from error
+
+
+def keep_for_ever(part: Any) -> None:
+    """Let PyCUDA's destructor of a part never run: some fail, and say so on standard error, when Python ends.
+
+    The driver frees what a process leaves.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))

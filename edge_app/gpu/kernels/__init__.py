@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_app.errors import BackendError
 from edge_app.gpu.context import Gpu
-from edge_app.gpu.driver import PYCUDA_HINTS, cuda_driver, cuda_errors, platform_name
+from edge_app.gpu.driver import PYCUDA_HINTS, cuda_driver, cuda_errors, keep_for_ever, platform_name
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,10 @@ def _load(gpu: Gpu, name: str, cache: Path | None) -> Any:
         if path is not None:
             _keep(path, binary)
     with cuda_errors(f"the kernels of {name}.cu cannot be loaded"):
-        return cuda_driver().module_from_buffer(binary)
+        module = cuda_driver().module_from_buffer(binary)
+    # PyCUDA's destructor would unload it from whatever thread Python ends in, which fails.
+    keep_for_ever(module)
+    return module
 
 
 def find_nvcc() -> str:
