@@ -49,19 +49,32 @@ class FrameCounter:
         self._taken = 0
         self._last: dict[tuple[str, str], int] = {}
         self._missing: set[tuple[str, str, int]] = set()
+        self._newest_s: dict[str, float] = {}
         self._messages = Subscriber(uri, session="soak")
+        self._stopped = False
         self._thread = threading.Thread(target=self._count, daemon=True)
 
     @property
     def missing(self) -> int:
-        """Messages whose numbers were left out and have not come since; what comes late is not lost."""
+        """Messages whose numbers were left out and have not come since; what comes late is not lost.
+
+        Raises:
+            RuntimeError: Nobody counts any more.
+        """
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopped:
+            raise RuntimeError("the thread that counts messages has ended")
         return len(self._missing)
+
+    def newest_s(self, camera: str) -> float:
+        """Return when a camera's newest frame that has arrived was captured (Unix time); 0: none has."""
+        return self._newest_s.get(camera, 0.0)
 
     def start(self) -> None:
         self._messages.__enter__()
         self._thread.start()
 
     def stop(self) -> None:
+        self._stopped = True
         self._messages.close()
         self._thread.join()
 
@@ -83,7 +96,9 @@ class FrameCounter:
         for message in self._messages:
             if isinstance(message, DetectionsMessage) and message.camera is not None:
                 self._follow(message.camera, message.boot, message.seq)
-                place = int((message.captured_at.timestamp() - self._start_s) // self._stretch_s)
+                captured_s = message.captured_at.timestamp()
+                self._newest_s[message.camera] = max(captured_s, self._newest_s.get(message.camera, 0.0))
+                place = int((captured_s - self._start_s) // self._stretch_s)
                 if place < 0:
                     continue
                 with self._lock:

@@ -92,6 +92,8 @@ class _Soak:
             ended_by = self._watch(stop)
             self._over.set()
             hurting.join()
+            if self._error is not None:
+                ended_by = f"the harness failed: {self._error!r}"
             self._settle()
             self._record("end", t_s=self._t_s, ended_by=ended_by, missing=self._counter.missing)
         finally:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 Series = NDArray[np.float64]
 
+GATE = "gate"
+"""The camera behind a server that is killed and frozen."""
+
 
 @dataclass(frozen=True)
 class Soak:

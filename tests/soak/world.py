@@ -17,14 +17,13 @@ from tests.e2e.daemon import Daemon, write_config
 from tests.e2e.scrape import Watcher
 from tests.faults.conftest import KEEPS_ITS_PROMISE
 from tests.soak.observe import handles
+from tests.soak.series import GATE
 from tests.soak.small_model import small_model
 
 DISK_MIB = 128
 """Sinks leave 64 MiB alone, the outbox 16."""
 OUTBOX_RETRY_S = 6.0
 """Until then detections go out live: another fault in that time would cost some, as it may."""
-GATE = "gate"
-"""The camera behind a server that is killed; what is done to it does not count against its rate."""
 
 
 class World:
@@ -41,7 +40,7 @@ class World:
         self._folder, self._fps, self._size = folder, fps, size
         self.scenes = [f"scene-{number}" for number in range(cameras)]
         self.lacking: dict[str, str] = {}
-        self._confident = False
+        self._confident, self._reloads = False, 0
         self._closing = contextlib.ExitStack()
         self.watcher = Watcher()
         self.gate: RtspServer | None = None
@@ -196,8 +195,10 @@ class World:
 
     @contextlib.contextmanager
     def _reload(self) -> Iterator[float]:
-        """Another threshold, so that there is something to apply."""
+        """Another threshold, so that there is something to apply, and which must be applied."""
         self._confident = not self._confident
         self._configure()
+        self._reloads += 1
         os.kill(self.daemon.process.pid, signal.SIGHUP)
+        self.daemon.until_log_says("reloaded: postprocess.confidence_threshold", self._reloads)
         yield 0.0
