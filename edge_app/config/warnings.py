@@ -26,12 +26,17 @@ from edge_app.errors import ConfigError
 from edge_app.files.place import why_unusable
 
 
-def config_warnings(loaded: LoadedConfig, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def config_warnings(
+    loaded: LoadedConfig,
+    environment: Mapping[str, str] | None = None,
+    credentials: Mapping[str, Path | bytes] | None = None,
+) -> Iterator[str]:
     """Return what of a good configuration may be missing later, or is not safe.
 
     Args:
         loaded: The configuration.
         environment: In which passwords are looked up; the process's own if None.
+        credentials: What systemd hands over by name, as `resolve_password` takes it.
     """
     config = loaded.config
     for name in config.models.keys() - cameras_by_model(config).keys():
@@ -41,7 +46,7 @@ def config_warnings(loaded: LoadedConfig, environment: Mapping[str, str] | None 
         yield "metrics.address: other machines can read it, and nothing asks them for a password"
     yield from _broker_warnings(config, "mqtt", config.mqtt)
     yield from _command_warnings(config.mqtt)
-    yield from name_warnings(config, environment)
+    yield from name_warnings(config, environment, credentials)
     for name, sink in config.sinks.items():
         where = f"sinks.{name}"
         if not sink.enabled:

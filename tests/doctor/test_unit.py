@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.doctor.unit import service_environment, unit_without_secrets
+from edge_app.doctor.unit import SERVICE, service_environment, unit_without_secrets
 from tests.doctor.conftest import Root
 
 
@@ -60,7 +60,7 @@ def test_variables_of_the_unit_and_its_files_are_known(root: Root) -> None:
         "cat <<'END'\nEnvironment=GATE_PW=gate \"X=a b\"\n"
         "EnvironmentFiles=/etc/edge-app/env (ignore_errors=yes)\nEND",
     )
-    assert service_environment(root.machine) == {
+    assert service_environment(root.machine, SERVICE) == {
         "GATE_PW": "gate",
         "X": "a b",
         "YARD_PW": "yard word",
