@@ -29,6 +29,10 @@ _RUNNING = re.compile(r"\{ path=([^ ;]+) ; argv\[\]=(.*) ; ((?:ignore_errors|fla
 _KNOWN = re.compile(r"run|reload|--config|--log-level|debug|info|warning|error|/[\w./-]+")
 """What may follow our own program: nothing of it can be a password."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHOWN_WORD = re.compile(r'"((?:\\.|[^"\\])*)"|\S+', re.DOTALL)
+"""One of several values in `systemctl show`: in double quotes as a whole if the shell would want it."""
+_ESCAPED = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
+_CONTROLS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ANYTHING = ("Environment", "UnsetEnvironment", "StandardInput", "LogExtraFields", "X-")
 """What settings begin with whose values may hold anything."""
 
@@ -109,14 +113,27 @@ def service_environment(machine: Machine, service: str) -> dict[str, str]:
 
 
 def _unquoted(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    """Return a value of an environment file as systemd.exec(5) reads it, of one line."""
+    quote = value[0] if len(value) > 1 and value[0] == value[-1] else ""
+    if quote == "'":
+        return value[1:-1]
+    if quote == '"':
+        return re.sub(r'\\(["\\`$])', r"\1", value[1:-1])
+    return re.sub(r"\\(.)", r"\1", value)
 
 
 def _variables(text: str) -> Iterator[tuple[str, str]]:
-    for word in _words(text):
-        name, separator, value = word.partition("=")
+    """Yield the variables of `systemctl show`."""
+    for word in _SHOWN_WORD.finditer(text):
+        shown = word[0] if word[1] is None else _ESCAPED.sub(_unescaped, word[1])
+        name, separator, value = shown.partition("=")
         if separator:
             yield name, value
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = found[1]
+    return chr(int(code, 8)) if len(code) == 3 else _CONTROLS.get(code, code)
 
 
 def _words(text: str) -> list[str]:

@@ -66,3 +66,35 @@ def test_variables_of_the_unit_and_its_files_are_known(root: Root) -> None:
         "YARD_PW": "yard word",
         "DOOR_PW": "door",
     }
+
+
+@pytest.mark.parametrize(
+    ("shown", "value"),
+    [
+        (r'"PW=a\$b"', "a$b"),
+        (r'"PW=a\`b\\n\"c\" d"', r'a`b\n"c" d'),
+        (r'"PW=a\tb\001c"', "a\tb\1c"),
+        ("PW=it's", "it's"),
+        ('PW=plain "X=two words"', "plain"),
+        ('"X=a b" PW=plain', "plain"),
+    ],
+)
+def test_what_systemctl_escapes_is_told_as_it_is(root: Root, shown: str, value: str) -> None:
+    root.command("systemctl", f"cat <<'END'\nEnvironment={shown}\nEND")
+    assert service_environment(root.machine, SERVICE)["PW"] == value
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        (r'PW="a\$b \\ \" \n"', r'a$b \ " \n'),
+        (r"PW='a\$b'", r"a\$b"),
+        (r"PW=a\$b\\", "a$b\\"),
+        ("PW=a$b", "a$b"),
+        ('PW="', '"'),
+    ],
+)
+def test_escapes_of_an_environment_file_are_undone(root: Root, line: str, value: str) -> None:
+    root.write({"/etc/edge-app/env": f"{line}\n"})
+    root.command("systemctl", "echo 'EnvironmentFiles=/etc/edge-app/env (ignore_errors=no)'")
+    assert service_environment(root.machine, SERVICE)["PW"] == value
