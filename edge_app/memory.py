@@ -123,9 +123,10 @@ def _groups(proc: Path, root: Path) -> Iterator[_Group]:
             kind, option = "cgroup", "memory"
         else:
             continue
-        for mount in mounts:
-            if (place := _place_of(mount, kind, option)) is not None:
-                yield from _upwards(path, place[0], root / place[1].lstrip("/"))
+        places = [place for mount in mounts if (place := _place_of(mount, kind, option)) is not None]
+        shown = [list(_upwards(path, top, root / at.lstrip("/"))) for top, at in places]
+        # Of several mounts one is enough: one may show a part of what another one does, or the same again.
+        yield from max(shown, key=len, default=[])
 
 
 def _place_of(mount: str, kind: str, option: str | None) -> tuple[str, str] | None:

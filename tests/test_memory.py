@@ -102,6 +102,21 @@ def test_paths_that_are_no_utf_8(root: Path) -> None:
     assert control_group_folders(root / "proc", root)[0] == folder
 
 
+def test_a_group_that_is_mounted_twice_counts_once(root: Path) -> None:
+    part = V2.replace("/ /sys/fs/cgroup ", "/a.slice /part ")
+    belongs(root, "0::/a.slice/b", part, V2, V2.replace("/sys/fs", "/again"))
+    for place in ("part/b", "sys/fs/cgroup/a.slice/b", "again/cgroup/a.slice/b"):
+        write(root, f"{place}/memory.max", 100 * MIB)
+        write(root, f"{place}/memory.current", 60 * MIB)
+    write(root, "sys/fs/cgroup/a.slice/memory.max", 90 * MIB)
+    write(root, "sys/fs/cgroup/a.slice/memory.current", 60 * MIB)
+    assert bounds(root) == [
+        MemoryBound("/a.slice/b", 100 * MIB, 40 * MIB),
+        MemoryBound("/a.slice", 90 * MIB, 30 * MIB),
+        MACHINE,
+    ], "the mount that shows most"
+
+
 def test_nothing_is_told(tmp_path: Path) -> None:
     assert memory_bounds(tmp_path, tmp_path) == []
     assert control_group_folders(tmp_path, tmp_path) == []
