@@ -266,7 +266,11 @@ def _shown(path: Path) -> str:
     if len(path.parts) > 1 and _FILE_NAME.fullmatch(path.name):
         return str(path)
     hidden = "(name not shown)"
-    return f"{path.parent}/{hidden}" if path.is_absolute() and path.parent.is_dir() else hidden
+    try:
+        named = path.is_absolute() and path.parent.is_dir()
+    except (OSError, ValueError):  # this user may not look there
+        named = False
+    return f"{path.parent}/{hidden}" if named else hidden
 
 
 def _from_environment(name: str, key: str, environment: Mapping[str, str]) -> str:
