@@ -24,6 +24,7 @@ from edge_app.control_characters import escape_controls
 from edge_app.errors import EXIT_FAILURE, EdgeAppError
 from edge_app.files.bounded import read_start
 from edge_app.files.lock import LockedError, hold, holder_of
+from edge_app.files.replacing import replace_content
 
 logger = logging.getLogger(__name__)
 
@@ -149,10 +150,7 @@ class RunFile:
                 self._write()
 
     def _write(self) -> None:
-        file = _reply_file(self._lock)
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(asdict(self._said)), encoding="utf-8")
-        new.replace(file)
+        replace_content(_reply_file(self._lock), json.dumps(asdict(self._said)).encode())
 
 
 def request_reload(daemon: RunningDaemon, timeout_s: float) -> Reply:

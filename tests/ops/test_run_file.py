@@ -123,6 +123,20 @@ def test_what_a_daemon_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
     assert (reply.config, reply.words) == ("a\\x1b]0;b", "\\x1b]0;owned\\x07")
 
 
+def test_a_link_that_somebody_planted_is_not_written_through(tmp_path: Path) -> None:
+    """The directory is the service's user's, and root may be the one who runs a daemon there."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    (run / f"{key_of(tmp_path / 'edge.yaml')}.new").symlink_to(victim)
+    file = RunFile(tmp_path / "edge.yaml")
+    file.open()
+    assert victim.read_text() == "precious"
+    assert find_daemon(None).reply.config == str(tmp_path / "edge.yaml")
+    file.close()
+
+
 def test_of_two_daemons_of_one_configuration_the_first_is_found(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
