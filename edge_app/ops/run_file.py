@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 SERVICE_DIRECTORY = Path("/run/edge-app")
 POLL_S = 0.05
 MOST_REPLY_BYTES = 1 << 16
+MOST_PROCESSES = 1 << 22
+"""The kernel's own bound of process numbers; a greater one is none, and no C integer perhaps."""
 LOOKER_S = 1.0
 """Whoever looks whether the lock is held has it for an instant."""
 START_HINT = "start it with `edge-app run`, or `systemctl start edge-app`"
@@ -66,7 +68,7 @@ class RunningDaemon:
     def reply(self) -> Reply:
         """What it said last."""
         with contextlib.suppress(OSError, ValueError, TypeError):
-            said = json.loads(read_start(_reply_file(self.lock), MOST_REPLY_BYTES))
+            said = json.loads(read_start(_reply_file(self.lock), MOST_REPLY_BYTES, follow=False))
             shown = {key: escape_controls(text) for key, text in said.items() if isinstance(text, str)}
             return Reply(**{**said, **shown})
         return Reply("?")
@@ -232,7 +234,7 @@ def find_daemon(config: Path | None) -> RunningDaemon:
 
 def _is_process(number: object) -> bool:
     """Whether a number can be a process of its own: -1 is every process there is, 1 the machine's first."""
-    return isinstance(number, int) and not isinstance(number, bool) and number > 1
+    return isinstance(number, int) and not isinstance(number, bool) and 1 < number <= MOST_PROCESSES
 
 
 def _locks(directory: Path, config: Path | None) -> Iterator[Path]:
@@ -255,12 +257,15 @@ def _reply_file(lock: Path) -> Path:
 def _is_held(lock: Path) -> bool | None:
     """Whether a process holds the lock; None if this user must not know."""
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # Whoever may write to the directory may have put a pipe there, which would be waited for.
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except PermissionError:
         return None
     except OSError:
         return False
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -30,5 +30,5 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
 
 def test_what_cannot_be_replaced_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.new").mkdir()
-    with pytest.raises(OSError, match="directory|permitted"):
+    with pytest.raises(OSError, match=r"directory|permitted"):
         replace_content(tmp_path / "a.json", b"new")

@@ -92,7 +92,7 @@ def plant(tmp_path: Path, pid: object, reply: dict[str, object] | None = None) -
     return lock
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 1, True, "1", None, 2.5])
+@pytest.mark.parametrize("pid", [-1, 0, 1, True, "1", None, 2.5, 1 << 22 | 1, 1 << 80])
 def test_what_is_no_process_of_its_own_is_no_daemon(tmp_path: Path, pid: object) -> None:
     with plant(tmp_path, pid), pytest.raises(EdgeAppError, match="No daemon runs"):
         find_daemon(None)
@@ -135,6 +135,14 @@ def test_a_link_that_somebody_planted_is_not_written_through(tmp_path: Path) -> 
     assert victim.read_text() == "precious"
     assert find_daemon(None).reply.config == str(tmp_path / "edge.yaml")
     file.close()
+
+
+def test_a_pipe_in_place_of_a_lock_is_not_waited_for(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    os.mkfifo(run / "planted.lock")
+    with pytest.raises(EdgeAppError, match="No daemon runs"):
+        find_daemon(None)
 
 
 def test_of_two_daemons_of_one_configuration_the_first_is_found(
