@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edge_app.control_characters import escape_controls
 from edge_app.errors import EXIT_FAILURE, EdgeAppError
@@ -57,6 +58,13 @@ class Reply:
     begun: int = 0
 
 
+_KINDS = {key: type(value) for key, value in asdict(Reply("")).items()}
+
+
+def _shown(value: object) -> Any:
+    return escape_controls(value) if isinstance(value, str) else value
+
+
 @dataclass(frozen=True, slots=True)
 class RunningDaemon:
     """A daemon that runs: its process, and where it replies."""
@@ -67,10 +75,12 @@ class RunningDaemon:
     @property
     def reply(self) -> Reply:
         """What it said last."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
             said = json.loads(read_start(_reply_file(self.lock), MOST_REPLY_BYTES, follow=False))
-            shown = {key: escape_controls(text) for key, text in said.items() if isinstance(text, str)}
-            return Reply(**{**said, **shown})
+            if isinstance(said, dict):
+                reply = Reply(**{key: _shown(value) for key, value in said.items()})
+                if all(type(value) is _KINDS[key] for key, value in asdict(reply).items()):
+                    return reply
         return Reply("?")
 
     @property

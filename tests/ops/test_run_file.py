@@ -15,7 +15,15 @@ from typing import IO
 import pytest
 
 from edge_app.errors import EdgeAppError
-from edge_app.ops.run_file import POLL_S, RunFile, find_daemon, key_of, request_reload, runtime_directory
+from edge_app.ops.run_file import (
+    POLL_S,
+    Reply,
+    RunFile,
+    find_daemon,
+    key_of,
+    request_reload,
+    runtime_directory,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +87,7 @@ def test_who_looks_does_not_keep_a_daemon_from_being_found(tmp_path: Path) -> No
     file.close()
 
 
-def plant(tmp_path: Path, pid: object, reply: dict[str, object] | None = None) -> IO[str]:
+def plant(tmp_path: Path, pid: object, reply: object = None) -> IO[str]:
     """Hold a lock as a daemon does, which names a process; whoever is the service's user can do that."""
     run = tmp_path / "run"
     run.mkdir(mode=0o700)
@@ -135,6 +143,23 @@ def test_a_link_that_somebody_planted_is_not_written_through(tmp_path: Path) -> 
     assert victim.read_text() == "precious"
     assert find_daemon(None).reply.config == str(tmp_path / "edge.yaml")
     file.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        7,
+        {"config": "a", "reloads": "1"},
+        {"config": "a", "begun": None},
+        {"config": 1},
+        {"config": "a", "exit_status": True},
+        {"config": "a", "more": 1},
+    ],
+)
+def test_what_is_no_reply_says_nothing(tmp_path: Path, said: object) -> None:
+    with plant(tmp_path, os.getpid(), said):
+        assert find_daemon(None).reply == Reply("?")
 
 
 def test_a_pipe_in_place_of_a_lock_is_not_waited_for(tmp_path: Path) -> None:
