@@ -130,8 +130,6 @@ class RunFile:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_own(self._directory)
             self._stack.enter_context(hold(self._lock, timeout_s=LOOKER_S))
-            self._held = True
-            self._write()
         except LockedError as error:
             logger.warning(
                 "`edge-app reload` reaches another daemon of this configuration: %s", error.message
@@ -139,6 +137,19 @@ class RunFile:
         except OSError as error:
             why = f"{self._directory}: {error.strerror or error}"
             logger.info("`edge-app reload` will not find this daemon (%s); SIGHUP does the same", why)
+        else:
+            self._held = True
+            self._begin_to_reply()
+
+    def _begin_to_reply(self) -> None:
+        file = _reply_file(self._lock)
+        try:
+            # That of a daemon that was killed: whoever counts on from there would wait for us in vain.
+            file.unlink(missing_ok=True)
+            self._write()
+        except OSError as error:
+            why = f"{file}: {error.strerror or error}"
+            logger.info("`edge-app reload` may not hear what comes of it (%s); the log tells it", why)
 
     def begin(self) -> None:
         """Say that a reload begins; it reads the configuration only after this."""

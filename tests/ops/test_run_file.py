@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -210,6 +211,32 @@ def test_a_reload_that_had_begun_before_is_no_answer(tmp_path: Path, monkeypatch
     reply = request_reload(daemon, 10)
     obeying.join()
     assert (reply.words, reply.exit_status) == ("of the file now", 3)
+    file.close()
+
+
+def test_what_a_killed_daemon_said_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It lies there still (RuntimeDirectoryPreserve=yes), and there may be no room for another reply."""
+    caplog.set_level("INFO", "edge_app")
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    (run / f"{key_of(tmp_path / 'edge.yaml')}.json").write_text(
+        json.dumps({"config": "edge.yaml", "reloads": 7, "words": "", "exit_status": 0, "begun": 7})
+    )
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = RunFile(tmp_path / "edge.yaml")
+    with monkeypatch.context() as disk:
+        disk.setattr("edge_app.ops.run_file.replace_content", full)
+        file.open()
+    assert "may not hear what comes of it" in caplog.text
+    assert "will not find this daemon" not in caplog.text
+    daemon = find_daemon(None)
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda *_: (file.begin(), file.reply("altered", 0)))
+    assert request_reload(daemon, 1.0).words == "altered"
     file.close()
 
 
