@@ -128,13 +128,40 @@ def test_a_number_that_another_process_has_by_now_is_not_taken_for_the_run(
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{", '{"counts": 1, "last": 2, "process": 3}', "[" * 60_000, "x" * 70_000, '{"counts": {}}'],
+    [
+        "",
+        "[]",
+        "{",
+        '{"counts": {"killed": Infinity}, "last": null, "process": null}',
+        '{"counts": 1, "last": 2, "process": 3}',
+        "[" * 60_000,
+        "x" * 70_000,
+        '{"counts": {}}',
+    ],
 )
 def test_a_damaged_file_is_begun_anew(path: Path, content: str) -> None:
     path.parent.mkdir()
     path.write_text(content)
     assert begun(path).counts == NEVER
     assert begun(path).counts is None, "it is this process's now"
+
+
+def test_its_beginning_is_on_the_disk_and_no_disk_is_waited_for_at_its_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    sync = os.fsync
+
+    def counted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    record = begun(path)
+    assert synced[:1] == [path.stat().st_size], "the content, before it takes the file's name"
+    assert len(synced) == 2, "and its name"
+    record.failed(StageHungError("inference", 9.0))
+    assert len(synced) == 2
 
 
 def test_without_a_place_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
