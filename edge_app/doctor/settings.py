@@ -38,11 +38,12 @@ def check_configuration(subject: Subject, ask: Callable[[], ServiceView]) -> Res
     if unusable:
         judge = failed if view.user is None or subject.of_service else warning
         return judge(f"{_seen_by(view)}{' '.join(unusable)}", _readable(view, "640"))
+    ways = list(open_ways(subject.loaded.config))
     warnings = list(config_warnings(subject.loaded, subject.environment, subject.given))
     if warnings:
-        return warning(f"{subject.path} is good, but {'; '.join(warnings)}", "Put right what is named.")
-    good = f"{subject.path} is good, {len(subject.cameras)} cameras"
-    return ok("; ".join((good, *open_ways(subject.loaded.config))))
+        found = "; ".join((f"{subject.path} is good, but {warnings[0]}", *warnings[1:], *ways))
+        return warning(found, "Put right what is named.")
+    return ok("; ".join((f"{subject.path} is good, {len(subject.cameras)} cameras", *ways)))
 
 
 def check_secrets(subject: Subject, ask: Callable[[], ServiceView]) -> Result:
