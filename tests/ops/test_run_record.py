@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,51 @@ def test_one_that_hangs_is_known_though_it_is_killed(path: Path) -> None:
     assert record.counts == {**NEVER, Failure.HUNG: 1}
     assert record.last is not None
     assert record.last.stage == "inference"
+
+
+STUBBORN = """
+import sys, threading, time
+from pathlib import Path
+from edge_app.ops.run_record import RunRecord
+from edge_app.ops.signals import stop_on_signals
+record, stop = RunRecord(Path(sys.argv[1])), threading.Event()
+stop_on_signals(stop, record.ended)
+record.begin()
+print("begun", flush=True)
+stop.wait()
+print("asked", flush=True)
+with record._lock if sys.argv[2] == "locked" else threading.Lock():
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "state", "status", "failures"),
+    [
+        (signal.SIGTERM, "free", 143, 0),
+        (signal.SIGINT, "free", 130, 0),
+        (signal.SIGKILL, "free", -9, 1),
+        (signal.SIGTERM, "locked", 143, 1),
+    ],
+)
+def test_one_that_was_asked_to_stop_and_does_not(
+    path: Path, second: signal.Signals, state: str, status: int, failures: int
+) -> None:
+    """Whoever asks twice has what he wants; that it hung until it was killed is told."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, path, state], env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    with child:
+        try:
+            assert child.stdout.readline() == "begun\n"
+            child.send_signal(signal.SIGTERM)
+            assert child.stdout.readline() == "asked\n"
+            child.send_signal(second)
+            assert child.wait(10) == status
+        finally:
+            child.kill()
+    assert begun(path).counts == {**NEVER, Failure.KILLED: failures}
 
 
 def test_a_machine_that_was_started_anew_is_no_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
