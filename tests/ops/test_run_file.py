@@ -235,7 +235,12 @@ def test_what_a_killed_daemon_said_is_not_ours(
     assert "may not hear what comes of it" in caplog.text
     assert "will not find this daemon" not in caplog.text
     daemon = find_daemon(None)
-    monkeypatch.setattr(signal, "pidfd_send_signal", lambda *_: (file.begin(), file.reply("altered", 0)))
+
+    def obey(*_: object) -> None:
+        file.begin()
+        file.reply("altered", 0)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", obey)
     assert request_reload(daemon, 1.0).words == "altered"
     file.close()
 
