@@ -9,6 +9,7 @@ as well.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class MemoryBound:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A control group: its path among the groups, and its files."""
+    """A control group: its path among the groups as it is told, and its files."""
 
     path: str
     folder: Path
@@ -59,7 +60,7 @@ class _Group:
 
     def _number(self, file: str) -> int | None:
         try:
-            text = (self.folder / file).read_text().strip()
+            text = _text(self.folder / file).strip()
         except OSError:
             return None
         return int(text) if text.isdigit() else None  # "max" is no limit
@@ -92,16 +93,26 @@ def control_group_folders(proc: Path = Path("/proc"), root: Path = Path("/")) ->
 def field_of(path: Path, name: str) -> int | None:
     """Return a number that a file of the kernel names at the beginning of a line; None if it does not."""
     try:
-        found = re.search(rf"^{re.escape(name)}:?\s+(\d+)", path.read_text(), re.MULTILINE)
+        found = re.search(rf"^{re.escape(name)}:?\s+(\d+)", _text(path), re.MULTILINE)
     except OSError:
         return None
     return int(found[1]) if found else None
 
 
+def _text(path: Path) -> str:
+    """Return what the kernel tells in a file, names in it so that a `Path` gives their bytes back."""
+    return os.fsdecode(path.read_bytes())
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file of the kernel: `str.splitlines` splits at what paths may hold, too."""
+    return [line for line in _text(path).split("\n") if line]
+
+
 def _groups(proc: Path, root: Path) -> Iterator[_Group]:
     try:
-        ours = (proc / "self/cgroup").read_text().splitlines()
-        mounts = (proc / "self/mountinfo").read_text().splitlines()
+        ours = _lines(proc / "self/cgroup")
+        mounts = _lines(proc / "self/mountinfo")
     except OSError:
         return
     for line in ours:
@@ -112,9 +123,10 @@ def _groups(proc: Path, root: Path) -> Iterator[_Group]:
             kind, option = "cgroup", "memory"
         else:
             continue
-        for mount in mounts:
-            if (place := _place_of(mount, kind, option)) is not None:
-                yield from _upwards(path, place[0], root / place[1].lstrip("/"))
+        places = [place for mount in mounts if (place := _place_of(mount, kind, option)) is not None]
+        shown = [list(_upwards(path, top, root / at.lstrip("/"))) for top, at in places]
+        # Of several mounts one is enough: one may show a part of what another one does, or the same again.
+        yield from max(shown, key=len, default=[])
 
 
 def _place_of(mount: str, kind: str, option: str | None) -> tuple[str, str] | None:
@@ -134,7 +146,8 @@ def _upwards(path: str, top: str, mounted: Path) -> Iterator[_Group]:
     while True:
         folder = mounted.joinpath(*levels)
         if folder.is_dir():
-            yield _Group("/" + "/".join(levels), folder)
+            shown = os.fsencode("/" + "/".join(levels)).decode("utf-8", "replace")
+            yield _Group(shown, folder)
         if not levels:
             return
         levels.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,37 @@ def test_a_container_sees_its_own_group_as_the_top(root: Path) -> None:
 def test_a_group_that_cannot_be_seen(root: Path) -> None:
     belongs(root, "0::/../elsewhere", V2)
     assert bounds(root) == [MACHINE]
+
+
+def test_paths_that_are_no_utf_8(root: Path) -> None:
+    """The kernel shows names as the bytes that they are: of other mounts, and of groups."""
+    belongs(root, "", V2)
+    (root / "proc/self/mountinfo").write_bytes(
+        b"40 22 8:1 / /media/caf\xe9\r\xe2\x80\xa8 rw - ext4 /dev/sdb1 rw\n" + V2.encode() + b"\n"
+    )
+    (root / "proc/self/cgroup").write_bytes(b"0::/caf\xe9.slice\n")
+    folder = root / "sys/fs/cgroup" / os.fsdecode(b"caf\xe9.slice")
+    folder.mkdir(parents=True)
+    (folder / "memory.max").write_text(f"{100 * MIB}\n")
+    (folder / "memory.current").write_text(f"{60 * MIB}\n")
+    (folder / "memory.stat").write_bytes(b"caf\xe9 1\ninactive_file 0\n")
+    assert bounds(root) == [MemoryBound("/caf\ufffd.slice", 100 * MIB, 40 * MIB), MACHINE]
+    assert control_group_folders(root / "proc", root)[0] == folder
+
+
+def test_a_group_that_is_mounted_twice_counts_once(root: Path) -> None:
+    part = V2.replace("/ /sys/fs/cgroup ", "/a.slice /part ")
+    belongs(root, "0::/a.slice/b", part, V2, V2.replace("/sys/fs", "/again"))
+    for place in ("part/b", "sys/fs/cgroup/a.slice/b", "again/cgroup/a.slice/b"):
+        write(root, f"{place}/memory.max", 100 * MIB)
+        write(root, f"{place}/memory.current", 60 * MIB)
+    write(root, "sys/fs/cgroup/a.slice/memory.max", 90 * MIB)
+    write(root, "sys/fs/cgroup/a.slice/memory.current", 60 * MIB)
+    assert bounds(root) == [
+        MemoryBound("/a.slice/b", 100 * MIB, 40 * MIB),
+        MemoryBound("/a.slice", 90 * MIB, 30 * MIB),
+        MACHINE,
+    ], "the mount that shows most"
 
 
 def test_nothing_is_told(tmp_path: Path) -> None:

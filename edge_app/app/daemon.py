@@ -68,8 +68,9 @@ def run_daemon(path: Path, log_level: str | None = None) -> None:
     require_cameras(loaded)
     secrets = SecretRegistry()
     configure_logging(log_level or loaded.config.log.level, secrets.redact)
-    stop_on_signals(stop)
-    application = Application(loaded, secrets, log_level, RunRecord(_record_file(path)))
+    record = RunRecord(_record_file(path))
+    stop_on_signals(stop, record.ended)  # somebody asked, twice: that is no failure
+    application = Application(loaded, secrets, log_level, record)
     run_file = RunFile(path)
     run_file.open()
     try:

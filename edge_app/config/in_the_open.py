@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from edge_app.config.broker_uri import parse_broker_uri
-from edge_app.config.camera_uri import parse_camera_uri
+from edge_app.config.camera_uri import CameraKind, parse_camera_uri
 from edge_app.config.listen_address import is_this_machine
 from edge_app.config.models import AppConfig, MqttSection, MqttSinkSection
 
 _MOST_NAMES = 5
+_OPEN = re.compile(r"(?:rtsp|http)://", re.IGNORECASE)
+_IN_PIPELINE = re.compile(r"(?<![a-z])(?:rtsp[tuh]?|http)://[^\s\"'!;,)]+", re.IGNORECASE)
+"""Addresses within a pipeline; of rtspsrc the transport may stand in the scheme."""
 
 
 def open_ways(config: AppConfig) -> Iterator[str]:
@@ -41,10 +45,17 @@ def _to_broker(where: str, section: MqttSection) -> Iterator[str]:
 
 def _open(uri: str) -> bool:
     camera = parse_camera_uri(uri)
-    if not camera.on_network:
-        return False
-    parts = urlsplit(camera.location)
-    return parts.scheme.lower() in ("rtsp", "http") and not is_this_machine(str(parts.hostname))
+    if camera.kind is CameraKind.GSTREAMER:
+        return any(map(_from_another_machine, _IN_PIPELINE.findall(camera.location)))
+    return camera.on_network and _OPEN.match(uri) is not None and _from_another_machine(uri)
+
+
+def _from_another_machine(address: str) -> bool:
+    try:
+        host = urlsplit(address).hostname
+    except ValueError:  # of a pipeline, whose addresses nobody has checked
+        return True
+    return not is_this_machine(str(host))
 
 
 def _some(names: list[str]) -> str:

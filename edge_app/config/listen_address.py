@@ -34,7 +34,7 @@ class ListenAddress:
 def is_this_machine(host: str) -> bool:
     """Return whether a host (IPv6 without brackets) is this machine, by its number or as `localhost`."""
     number = _number(host)
-    return host.lower() == "localhost" if number is None else number.is_loopback
+    return host.lower().rstrip(".") == "localhost" if number is None else number.is_loopback
 
 
 def parse_listen_address(text: str) -> ListenAddress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from edge_app.config.models import AppConfig, JsonlSinkSection, SecretReference
 from edge_app.config.secrets import MIN_REPLACED_CHARS, resolve_password
@@ -38,11 +39,15 @@ def name_warning(config: AppConfig, where: str, password: str) -> str | None:
     )
 
 
-def name_warnings(config: AppConfig, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def name_warnings(
+    config: AppConfig,
+    environment: Mapping[str, str] | None = None,
+    credentials: Mapping[str, Path | bytes] | None = None,
+) -> Iterator[str]:
     """Yield `name_warning` of all passwords that can be had now; of others nothing."""
     for where, reference in password_references(config).items():
         try:
-            password = resolve_password(reference, where, environment, lambda _: None)
+            password = resolve_password(reference, where, environment, lambda _: None, credentials)
         except ConfigError:  # told where it is needed
             continue
         words = None if password is None else name_warning(config, where, password)

@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus
 
 from edge_app.control_characters import escape_controls
 from edge_app.errors import ConfigError
+from edge_app.files.bounded import read_start
 from edge_app.files.child_environment import withhold
 
 _LOG = logging.getLogger(__name__)
@@ -192,6 +193,7 @@ def resolve_password(
     where: str,
     environment: Mapping[str, str] | None = None,
     warn: Callable[[str], None] = _LOG.warning,
+    credentials: Mapping[str, Path | bytes] | None = None,
 ) -> str | None:
     """Return the password that a section refers to, or None if it refers to none.
 
@@ -200,12 +202,15 @@ def resolve_password(
         where: The section's key, for messages: `mqtt`, `cameras.door`.
         environment: Environment variables; the process's own if None.
         warn: Told of a password that is too short to be hidden in logs, and of a file that others can use.
+        credentials: What systemd hands over by name, a file or its content; what it has handed to this
+            process if None.
 
     Raises:
         ConfigError: If it is not there, empty or unreadable. The message names the reference only where it
             cannot be the password itself, written into the wrong key.
     """
-    password = _find_password(reference, where, os.environ if environment is None else environment, warn)
+    variables = os.environ if environment is None else environment
+    password = _find_password(reference, where, variables, warn, credentials)
     if password is not None and len(password) < MIN_REPLACED_CHARS:
         least = f"fewer than {MIN_REPLACED_CHARS} characters"
         warn(f"{where}: the password has {least}: it cannot be hidden in logs")
@@ -213,14 +218,19 @@ def resolve_password(
 
 
 def _find_password(
-    reference: PasswordReference, where: str, environment: Mapping[str, str], warn: Callable[[str], None]
+    reference: PasswordReference,
+    where: str,
+    environment: Mapping[str, str],
+    warn: Callable[[str], None],
+    credentials: Mapping[str, Path | bytes] | None,
 ) -> str | None:
     if reference.password_file is not None:
         return _from_file(Path(reference.password_file), f"{where}.password_file", warn)
     if reference.password_env is not None:
         return _from_environment(reference.password_env, f"{where}.password_env", environment)
     if reference.password_credential is not None:
-        return _from_credential(reference.password_credential, f"{where}.password_credential", environment)
+        name, key = reference.password_credential, f"{where}.password_credential"
+        return _from_credential(name, key, environment, credentials)
     return None
 
 
@@ -256,7 +266,11 @@ def _shown(path: Path) -> str:
     if len(path.parts) > 1 and _FILE_NAME.fullmatch(path.name):
         return str(path)
     hidden = "(name not shown)"
-    return f"{path.parent}/{hidden}" if path.is_absolute() and path.parent.is_dir() else hidden
+    try:
+        named = path.is_absolute() and path.parent.is_dir()
+    except (OSError, ValueError):  # this user may not look there
+        named = False
+    return f"{path.parent}/{hidden}" if named else hidden
 
 
 def _from_environment(name: str, key: str, environment: Mapping[str, str]) -> str:
@@ -271,22 +285,22 @@ def _from_environment(name: str, key: str, environment: Mapping[str, str]) -> st
     return value
 
 
-def _from_credential(name: str, key: str, environment: Mapping[str, str]) -> str:
+def _from_credential(
+    name: str, key: str, environment: Mapping[str, str], credentials: Mapping[str, Path | bytes] | None
+) -> str:
     shown = name if re.fullmatch(r"[a-z]+([._-][a-z]+)+", name) else "(name not shown)"
     hint = "add LoadCredential=<name>:<file> to the service, or use password_file"
     directory = environment.get("CREDENTIALS_DIRECTORY")
-    if not directory:
+    if credentials is None and not directory:
         raise ConfigError(
             f"{key}: systemd gave this process no credentials, so not {shown} either.", hint=hint
         )
-    path = Path(directory, name)
+    source = Path(directory or "", name) if credentials is None else credentials.get(name)
     try:
-        if "/" in name or not path.is_file():
+        if "/" in name or source is None or (isinstance(source, Path) and not source.is_file()):
             raise ConfigError(f"{key}: systemd gave this process no credential {shown}.", hint=hint)
-        with path.open("rb") as file:
-            return _first_line(
-                file.read(_MAX_PASSWORD_BYTES), f"{key}: the first line of the credential", hint
-            )
+        content = source if isinstance(source, bytes) else read_start(source, _MAX_PASSWORD_BYTES)
+        return _first_line(content, f"{key}: the first line of the credential", hint)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a usable name"
         raise ConfigError(f"{key}: the credential cannot be read: {reason}.", hint=hint) from None

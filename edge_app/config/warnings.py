@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +24,20 @@ from edge_app.config.per_model import cameras_by_model, config_of_model
 from edge_app.config.secret_names import name_warnings
 from edge_app.config.secrets import rights_of_all
 from edge_app.errors import ConfigError
-from edge_app.files.place import why_unusable
+from edge_app.files.place import why, why_no_file, why_unusable
 
 
-def config_warnings(loaded: LoadedConfig, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def config_warnings(
+    loaded: LoadedConfig,
+    environment: Mapping[str, str] | None = None,
+    credentials: Mapping[str, Path | bytes] | None = None,
+) -> Iterator[str]:
     """Return what of a good configuration may be missing later, or is not safe.
 
     Args:
         loaded: The configuration.
         environment: In which passwords are looked up; the process's own if None.
+        credentials: What systemd hands over by name, as `resolve_password` takes it.
     """
     config = loaded.config
     for name in config.models.keys() - cameras_by_model(config).keys():
@@ -41,7 +47,7 @@ def config_warnings(loaded: LoadedConfig, environment: Mapping[str, str] | None 
         yield "metrics.address: other machines can read it, and nothing asks them for a password"
     yield from _broker_warnings(config, "mqtt", config.mqtt)
     yield from _command_warnings(config.mqtt)
-    yield from name_warnings(config, environment)
+    yield from name_warnings(config, environment, credentials)
     for name, sink in config.sinks.items():
         where = f"sinks.{name}"
         if not sink.enabled:
@@ -54,20 +60,27 @@ def config_warnings(loaded: LoadedConfig, environment: Mapping[str, str] | None 
 
 
 def _broker_warnings(config: AppConfig, where: str, section: MqttSection) -> Iterator[str]:
-    if section.password_file and not Path(section.password_file).is_file():
-        yield f"{where}.password_file: the file does not exist yet"
+    yield from _password_warnings(where, section.password_file)
     for key in ("ca_file", "cert_file", "key_file"):
         file = getattr(section.tls, key)
-        if file and not Path(file).is_file():
-            yield f"{where}.tls.{key}: the file does not exist: {file}"
+        if file and (missing := why_no_file(Path(file))) is not None:
+            yield f"{where}.tls.{key}: the file {missing}: {file}"
         elif file and key == "key_file":
-            rights = rights_of_all(Path(file))
-            if rights:
-                yield f"{where}.tls.{key}: every user can {rights} {file}; chmod 600 makes it private"
+            with suppress(OSError):  # it went away just now
+                rights = rights_of_all(Path(file))
+                if rights:
+                    yield f"{where}.tls.{key}: every user can {rights} {file}; chmod 600 makes it private"
     if section.tls.insecure:
         yield f"{where}.tls.insecure: anybody on the way to the broker can read and change what is published"
     yield from _label_warnings(config, where, section.home_assistant)
     yield from _outbox_warnings(where, section.outbox, durable=section.delivery.detections == "durable")
+
+
+def _password_warnings(where: str, file: str | None) -> Iterator[str]:
+    """Yield what stands against a file; not its name, which may be a password in the wrong place."""
+    missing = why_no_file(Path(file)) if file else None
+    if missing is not None:
+        yield f"{where}.password_file: the file {missing}{' yet' if missing == 'does not exist' else ''}"
 
 
 def _command_warnings(section: MqttSection) -> Iterator[str]:
@@ -100,24 +113,28 @@ def _place_warnings(key: str, place: Callable[[], Path]) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
-    why = why_unusable(directory.absolute())
-    if why is not None:
-        yield f"{key}: {why}"
+    unusable = why_unusable(directory.absolute())
+    if unusable is not None:
+        yield f"{key}: {unusable}"
 
 
 def _camera_warnings(config: AppConfig) -> Iterator[str]:
     for name, camera in config.cameras.items():
         uri = parse_camera_uri(camera.uri)
-        if uri.kind is CameraKind.FILE and not _exists(uri.location):
-            yield f"cameras.{name}.uri: there is nothing at {uri.location} now"
+        if uri.kind is CameraKind.FILE and (missing := _why_nothing_at(uri.location)) is not None:
+            yield f"cameras.{name}.uri: {missing}"
         if uri.on_network and camera.username and not any(getattr(camera, key) for key in PASSWORD_KEYS):
             yield f"cameras.{name}.username: is set without a password"
-        if camera.password_file and not Path(camera.password_file).is_file():
-            yield f"cameras.{name}.password_file: the file does not exist yet"
+        yield from _password_warnings(f"cameras.{name}", camera.password_file)
 
 
-def _exists(location: str) -> bool:
+def _why_nothing_at(location: str) -> str | None:
     path = Path(location)
-    if any(letter in location for letter in "*?["):
-        return any(True for _ in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    return path.exists()
+    try:
+        if any(letter in location for letter in "*?["):
+            found = any(True for _ in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        else:
+            found = path.exists()
+    except (OSError, ValueError) as error:
+        return f"{location} cannot be looked at now: {why(error)}"
+    return None if found else f"there is nothing at {location} now"

@@ -51,7 +51,7 @@ def why_useless(subject: Subject, place: Place) -> str | None:
     """Return why the service cannot write to a directory; None: it can."""
     if place.why is not None:
         return place.why
-    return why_fenced(subject.machine, place.path) if subject.of_service else None
+    return why_fenced(subject.machine, subject.service, place.path) if subject.of_service else None
 
 
 def fix_for(subject: Subject, key: str, place: Place) -> str:
@@ -65,18 +65,18 @@ def fix_for(subject: Subject, key: str, place: Place) -> str:
     another = f"name another place in {key}"
     if not subject.of_service:
         return f"Let the user that runs edge-app write there, or {another}."
-    user = SERVICE_USER
+    user, service = SERVICE_USER, subject.service.removesuffix(".service")
     return (
         f"sudo install -d -o {user} -g {user} -m 700 {place.path}; outside of /var/lib/{user} also "
-        f"sudo systemctl edit {user}, there [Service] and ReadWritePaths={place.path}, then sudo "
-        f"systemctl restart {user}. Or {another}."
+        f"sudo systemctl edit {service}, there [Service] and ReadWritePaths={place.path}, then sudo "
+        f"systemctl restart {service}. Or {another}."
     )
 
 
-def why_fenced(machine: Machine, directory: str) -> str | None:
-    """Return what of the installed unit keeps its service from writing to a directory; None: nothing."""
+def why_fenced(machine: Machine, service: str, directory: str) -> str | None:
+    """Return what of an installed unit keeps its service from writing to a directory; None: nothing."""
     names = ("LoadState", "ProtectSystem", "ProtectHome", "PrivateTmp", "ReadWritePaths", "BindPaths", *_OWN)
-    settings = {name: " ".join(values) for name, values in settings_of(machine, *names).items()}
+    settings = {name: " ".join(values) for name, values in settings_of(machine, service, *names).items()}
     if settings.get("LoadState") != "loaded":
         return None
     directory = os.path.normpath(directory)

@@ -13,8 +13,8 @@ from edge_app.config.warnings import config_warnings
 from edge_app.doctor.machine import Machine
 from edge_app.doctor.result import Result, failed, ok, skipped, warning
 from edge_app.doctor.service_view import ServiceView
-from edge_app.doctor.subject import INSTALLED_CONFIG, Subject
-from edge_app.doctor.unit import INSTANCES, SERVICE
+from edge_app.doctor.subject import Subject
+from edge_app.doctor.unit import INSTALLED_CONFIG, INSTANCES, SERVICE, service_of
 
 _ASK_ENGINE = "from edge_app.doctor.engine_child import main; main()"
 
@@ -38,11 +38,12 @@ def check_configuration(subject: Subject, ask: Callable[[], ServiceView]) -> Res
     if unusable:
         judge = failed if view.user is None or subject.of_service else warning
         return judge(f"{_seen_by(view)}{' '.join(unusable)}", _readable(view, "640"))
-    warnings = list(config_warnings(subject.loaded, subject.environment))
+    ways = list(open_ways(subject.loaded.config))
+    warnings = list(config_warnings(subject.loaded, subject.environment, subject.given))
     if warnings:
-        return warning(f"{subject.path} is good, but {'; '.join(warnings)}", "Put right what is named.")
-    good = f"{subject.path} is good, {len(subject.cameras)} cameras"
-    return ok("; ".join((good, *open_ways(subject.loaded.config))))
+        found = "; ".join((f"{subject.path} is good, but {warnings[0]}", *warnings[1:], *ways))
+        return warning(found, "Put right what is named.")
+    return ok("; ".join((f"{subject.path} is good, {len(subject.cameras)} cameras", *ways)))
 
 
 def check_secrets(subject: Subject, ask: Callable[[], ServiceView]) -> Result:
@@ -108,14 +109,6 @@ def check_engine(machine: Machine, path: Path, model: str | None) -> Result:
     if told["state"] == "candidate":
         return warning(f"{name}: its engine was never verified", f"edge-app verify --config {path}.")
     return ok(f"{name}: {told['plan']} serves")
-
-
-def service_of(machine: Machine, config: Path | None) -> str:
-    """Return the unit that runs a configuration: where several daemons do, each has its file's name."""
-    installed = machine.path(INSTALLED_CONFIG)
-    if config is None or config.name == installed.name or config.absolute().parent != installed.parent:
-        return SERVICE
-    return INSTANCES.replace("*", config.stem)
 
 
 def check_service(machine: Machine, config: Path | None) -> Result:

@@ -18,11 +18,10 @@ from edge_app.config.secret_names import password_references
 from edge_app.config.secrets import SecretRegistry, resolve_password
 from edge_app.config.yaml_reader import MAX_BYTES
 from edge_app.doctor.machine import Machine
-from edge_app.doctor.unit import service_environment
+from edge_app.doctor.unit import INSTALLED_CONFIG, service_credentials, service_environment, service_of
 from edge_app.errors import ConfigError
 from edge_app.files.bounded import read_start
 
-INSTALLED_CONFIG = "/etc/edge-app/edge.yaml"
 CREDENTIALS = "/etc/edge-app/credentials"
 BROKER = "mqtt"
 _MOST_BYTES = 4096
@@ -42,8 +41,9 @@ class Subject:
         passwords: Of the broker (`mqtt`), of further ones (`sinks.NAME`) and of cameras (`cameras.NAME`), of
             what is enabled; absent where there is none.
         missing: Why a password that is referred to could not be had, by the same keys.
-        environment: In which passwords are looked up: our own variables, in their place those of the unit,
-            and its credentials where it takes them from.
+        environment: In which passwords are looked up: our own variables, in their place those of the unit.
+        given: The credentials of the unit, where it takes them from; None where that is not known: those of
+            the variable CREDENTIALS_DIRECTORY are.
         warnings: What is wrong with passwords that could be had.
     """
 
@@ -55,12 +55,19 @@ class Subject:
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     missing: Mapping[str, ConfigError] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    given: Mapping[str, Path | bytes] | None = field(default=None, repr=False)
     warnings: Sequence[str] = ()
 
     @property
     def credentials(self) -> frozenset[str]:
         """The names of the service's credentials."""
-        return frozenset(file.name for file in self.machine.glob(f"{CREDENTIALS}/*"))
+        stored = (file.name for file in self.machine.glob(f"{CREDENTIALS}/*"))
+        return frozenset((*stored, *(self.given or ())))
+
+    @property
+    def service(self) -> str:
+        """The unit that runs it."""
+        return service_of(self.machine, self.path)
 
     @property
     def of_service(self) -> bool:
@@ -104,27 +111,29 @@ def open_subject(path: Path | None, machine: Machine) -> Subject:
         secrets.add(secret)
     if path is None:
         return Subject(machine, secrets=secrets)
-    environment = _environment(machine)
-    for secret in _referenced(path, environment):
+    service = service_of(machine, path)
+    environment = _environment(machine, service)
+    given = None if "CREDENTIALS_DIRECTORY" in os.environ else service_credentials(machine, service)
+    for secret in (*_referenced(path, environment), *_contents(given or {})):
         secrets.add(secret)
     try:
         loaded = load_config(path)
         require_cameras(loaded)
     except ConfigError as error:
-        return Subject(machine, path, error=error, secrets=secrets, environment=environment)
+        return Subject(machine, path, error=error, secrets=secrets, environment=environment, given=given)
     passwords: dict[str, str] = {}
     missing: dict[str, ConfigError] = {}
     warnings: list[str] = []
     for where, reference in password_references(loaded.config).items():
         try:
-            password = resolve_password(reference, where, environment, warnings.append)
+            password = resolve_password(reference, where, environment, warnings.append, given)
         except ConfigError as error:
             missing[where] = error
             continue
         if password is not None:
             passwords[where] = password
             secrets.add(password)
-    return Subject(machine, path, loaded, None, secrets, passwords, missing, environment, warnings)
+    return Subject(machine, path, loaded, None, secrets, passwords, missing, environment, given, warnings)
 
 
 def _referenced(path: Path, environment: Mapping[str, str]) -> Iterator[str]:
@@ -143,9 +152,16 @@ def _referenced(path: Path, environment: Mapping[str, str]) -> Iterator[str]:
             yield from read_start(file, _MOST_BYTES).decode("utf-8", "replace").splitlines()[:1]
 
 
-def _environment(machine: Machine) -> dict[str, str]:
+def _environment(machine: Machine, service: str) -> dict[str, str]:
     given = os.environ.get("CREDENTIALS_DIRECTORY") or str(machine.path(CREDENTIALS))
-    return {**os.environ, **service_environment(machine), "CREDENTIALS_DIRECTORY": given}
+    return {**os.environ, **service_environment(machine, service), "CREDENTIALS_DIRECTORY": given}
+
+
+def _contents(credentials: Mapping[str, Path | bytes]) -> Iterator[str]:
+    for source in credentials.values():
+        with suppress(OSError, ValueError):
+            content = source if isinstance(source, bytes) else read_start(source, _MOST_BYTES)
+            yield from content.decode("utf-8", "replace").splitlines()
 
 
 def _stored_credentials(machine: Machine) -> Iterator[str]:

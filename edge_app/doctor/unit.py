@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from edge_app.config.secrets import HIDDEN
 from edge_app.doctor.machine import Machine
 
+INSTALLED_CONFIG = "/etc/edge-app/edge.yaml"
 SERVICE = "edge-app.service"
 INSTANCES = "edge-app@*.service"
 """Further daemons, each under the name of its configuration."""
@@ -25,13 +29,25 @@ _RUNNING = re.compile(r"\{ path=([^ ;]+) ; argv\[\]=(.*) ; ((?:ignore_errors|fla
 _KNOWN = re.compile(r"run|reload|--config|--log-level|debug|info|warning|error|/[\w./-]+")
 """What may follow our own program: nothing of it can be a password."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHOWN_WORD = re.compile(r'"((?:\\.|[^"\\])*)"|\S+', re.DOTALL)
+"""One of several values in `systemctl show`: in double quotes as a whole if the shell would want it."""
+_ESCAPED = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
+_CONTROLS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ANYTHING = ("Environment", "UnsetEnvironment", "StandardInput", "LogExtraFields", "X-")
 """What settings begin with whose values may hold anything."""
 
 
-def settings_of(machine: Machine, *names: str) -> dict[str, list[str]]:
-    """Return what `systemctl show` says of some settings of the service, each with all its values."""
-    answer = machine.command("systemctl", "show", SERVICE, "-p", ",".join(names), timeout_s=ASK_S)
+def service_of(machine: Machine, config: Path | None) -> str:
+    """Return the unit that runs a configuration: where several daemons do, each has its file's name."""
+    installed = machine.path(INSTALLED_CONFIG)
+    if config is None or config.name == installed.name or config.absolute().parent != installed.parent:
+        return SERVICE
+    return INSTANCES.replace("*", config.stem)
+
+
+def settings_of(machine: Machine, service: str, *names: str) -> dict[str, list[str]]:
+    """Return what `systemctl show` says of some settings of a service, each with all its values."""
+    answer = machine.command("systemctl", "show", service, "-p", ",".join(names), timeout_s=ASK_S)
     found: dict[str, list[str]] = {}
     for line in answer.output.splitlines() if answer is not None else ():
         name, separator, value = line.partition("=")
@@ -40,9 +56,52 @@ def settings_of(machine: Machine, *names: str) -> dict[str, list[str]]:
     return found
 
 
-def service_environment(machine: Machine) -> dict[str, str]:
-    """Return the variables that the unit and its environment files set, as far as they can be read."""
-    settings = settings_of(machine, "Environment", "EnvironmentFiles")
+def service_credentials(machine: Machine, service: str) -> dict[str, Path | bytes] | None:
+    """Return what systemd hands to a service, by name: a file, or the content itself.
+
+    None: it is not known. `systemctl show` cannot print these settings, so systemd is asked by `busctl`.
+    """
+    if settings_of(machine, service, "LoadState").get("LoadState") != ["loaded"]:
+        return None
+    unit = "/org/freedesktop/systemd1/unit/" + re.sub(
+        r"[^A-Za-z0-9]", lambda letter: f"_{ord(letter[0]):02x}", service
+    )
+    loaded = _property(machine, unit, "LoadCredential")
+    if loaded is None:
+        return None
+    # What is loaded goes before what is set. A name that is no path is looked up in systemd's own stores.
+    found: dict[str, Path | bytes] = {
+        name: bytes(content) for name, content in _pairs(machine, unit, "SetCredential")
+    }
+    for name, file in _pairs(machine, unit, "LoadCredentialEncrypted"):
+        answer = machine.command("systemd-creds", "decrypt", f"--name={name}", str(machine.path(file)), "-")
+        if answer is not None and answer.status == 0:
+            found[name] = answer.output.encode()
+    found.update({name: machine.path(file) for name, file in loaded if file.startswith("/")})
+    return found
+
+
+def _pairs(machine: Machine, unit: str, name: str) -> list[Any]:
+    return _property(machine, unit, name) or []
+
+
+def _property(machine: Machine, unit: str, name: str) -> list[Any] | None:
+    """Return a setting of a unit as systemd tells it on D-Bus; None where it does not, as an older one."""
+    asked = ("org.freedesktop.systemd1", unit, "org.freedesktop.systemd1.Service", name)
+    answer = machine.command("busctl", "--json=short", "get-property", *asked, timeout_s=ASK_S)
+    if answer is None or answer.status != 0:
+        return None
+    try:
+        told = json.loads(answer.output)
+    except ValueError:
+        return None
+    data = told.get("data") if isinstance(told, dict) else None
+    return data if isinstance(data, list) else None
+
+
+def service_environment(machine: Machine, service: str) -> dict[str, str]:
+    """Return the variables that a unit and its environment files set, as far as they can be read."""
+    settings = settings_of(machine, service, "Environment", "EnvironmentFiles")
     found = {name: value for text in settings.get("Environment", ()) for name, value in _variables(text)}
     for text in settings.get("EnvironmentFiles", ()):
         content = machine.read(re.sub(r" \(ignore_errors=\w+\)$", "", text)) or ""
@@ -54,14 +113,27 @@ def service_environment(machine: Machine) -> dict[str, str]:
 
 
 def _unquoted(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    """Return a value of an environment file as systemd.exec(5) reads it, of one line."""
+    quote = value[0] if len(value) > 1 and value[0] == value[-1] else ""
+    if quote == "'":
+        return value[1:-1]
+    if quote == '"':
+        return re.sub(r'\\(["\\`$])', r"\1", value[1:-1])
+    return re.sub(r"\\(.)", r"\1", value)
 
 
 def _variables(text: str) -> Iterator[tuple[str, str]]:
-    for word in _words(text):
-        name, separator, value = word.partition("=")
+    """Yield the variables of `systemctl show`."""
+    for word in _SHOWN_WORD.finditer(text):
+        shown = word[0] if word[1] is None else _ESCAPED.sub(_unescaped, word[1])
+        name, separator, value = shown.partition("=")
         if separator:
             yield name, value
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = found[1]
+    return chr(int(code, 8)) if len(code) == 3 else _CONTROLS.get(code, code)
 
 
 def _words(text: str) -> list[str]:

@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from edge_app.files.replacing import sync_directory
+
 TEMPORARY_PREFIX = ".tmp-"
 
 
@@ -40,12 +42,3 @@ def move_durably(source: Path, target: Path) -> None:
         os.close(descriptor)
     source.replace(target)
     sync_directory(target.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

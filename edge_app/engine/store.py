@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_app.engine.durable import TEMPORARY_PREFIX, move_durably, sync_directory, write_atomically
+from edge_app.engine.durable import TEMPORARY_PREFIX, move_durably, write_atomically
 from edge_app.engine.errors import DamagedEngineError, EngineError
 from edge_app.engine.identity import RECIPE_VERSION, EngineIdentity, differences
 from edge_app.engine.manifest import STEM, EngineState, Manifest, read_manifest, readable
 from edge_app.engine.ownership import check_ownership, refuse_url
 from edge_app.files.lock import Holder, hold
+from edge_app.files.replacing import sync_directory
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link",
 }
 
 
@@ -25,7 +26,7 @@ class NotRegularError(OSError):
     """What is there is something else than a regular file.
 
     Attributes:
-        kind: What it is, in words: a directory, a pipe, a device, a socket.
+        kind: What it is, in words: a directory, a pipe, a device, a socket, a link.
     """
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -46,9 +47,9 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     return content
 
 
-def read_start(path: Path, most_bytes: int) -> bytes:
-    """Return what a regular file begins with. Raises OSError as `read_bounded`, but for the size."""
-    with _regular(path) as file:
+def read_start(path: Path, most_bytes: int, *, follow: bool = True) -> bytes:
+    """Return what a regular file begins with, by a link too if `follow`. Raises OSError as `read_bounded`."""
+    with _regular(path, follow=follow) as file:
         return file.read(most_bytes)
 
 
@@ -62,9 +63,11 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def _regular(path: Path) -> Iterator[IO[bytes]]:
-    _require_regular(path, path.stat().st_mode)  # before: opening some devices does something, a socket fails
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+def _regular(path: Path, *, follow: bool = True) -> Iterator[IO[bytes]]:
+    # Before: opening some devices does something, a socket fails.
+    _require_regular(path, path.stat(follow_symlinks=follow).st_mode)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         _require_regular(path, os.fstat(descriptor).st_mode)  # and after: it may have been replaced
         yield file

@@ -15,8 +15,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edge_app.errors import EdgeAppError
+from edge_app.files.bounded import read_start
 
 POLL_S = 0.2
+MOST_BYTES = 1 << 12
+"""Of a holder's name."""
 TELL_EVERY_S = 10.0
 """How often who waits hears that it still does."""
 
@@ -38,9 +41,12 @@ class Holder:
 
 
 def holder_of(path: Path) -> Holder | None:
-    """Return who wrote its name into the lock file; None if that cannot be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return Holder(**json.loads(path.read_text()))
+    """Return who wrote its name into the lock file; None if that cannot be read.
+
+    Another user may have put something else in its place.
+    """
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        return Holder(**json.loads(read_start(path, MOST_BYTES, follow=False)))
     return None
 
 

@@ -6,6 +6,7 @@ value with line breaks as `FIELD`, a 64-bit length and its bytes; what is too la
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -65,14 +66,21 @@ class JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record; called with the handler's lock."""
         try:
-            if self._sent(self._encoded(self._values(record))) and self.missed:
-                missed, self.missed = self.missed, 0
-                words = f"{missed} lines of the log are missing before this: the journal did not take them"
-                self._sent(self._encoded({"MESSAGE": words, "PRIORITY": "4", **_whose()}))
+            if not self._sent(self._encoded(self._values(record))):
+                self.missed += 1
+            elif self.missed:
+                self._tell_of_missed()
         except OSError:
             self.fallback.handle(record)
         except Exception:  # noqa: BLE001 - as every handler does
             self.handleError(record)
+
+    def _tell_of_missed(self) -> None:
+        """Tell how many lines are missing; they count on until the journal has taken that, too."""
+        words = f"{self.missed} lines of the log are missing before this: the journal did not take them"
+        with contextlib.suppress(OSError):  # it ended just now; the record itself has arrived
+            if self._sent(self._encoded({"MESSAGE": words, "PRIORITY": "4", **_whose()})):
+                self.missed = 0
 
     def close(self) -> None:
         """Close the socket."""
@@ -105,7 +113,7 @@ class JournalHandler(logging.Handler):
         return b"".join(parts)
 
     def _sent(self, message: bytes) -> bool:
-        """Send a message; return False, and count it, if the journal does not take it now. Raises OSError."""
+        """Send a message; return False if the journal does not take it now. Raises OSError."""
         self._socket.settimeout(0 if self.missed else PATIENCE_S)
         try:
             try:
@@ -115,7 +123,6 @@ class JournalHandler(logging.Handler):
                     raise
                 self._send_in_memory(message)
         except (BlockingIOError, TimeoutError):
-            self.missed += 1
             return False
         return True
 

@@ -21,7 +21,8 @@ class MemoryWatch:
     """Looks every two seconds, from a thread of its own, at what bounds the memory of this process.
 
     Args:
-        tell: Called with what is short, in words, whenever another bound is; with None once all leave enough.
+        tell: Called with what is short, in words, and with None once that leaves enough. What was told stays
+            so long, though another bound gets tighter: two of them would take turns for ever.
         bounds: Returns the bounds of this moment.
     """
 
@@ -48,17 +49,17 @@ class MemoryWatch:
 
     def step(self) -> None:
         """Look once."""
-        tightest = min(self._bounds(), key=lambda bound: bound.share_left, default=None)
-        if tightest is None:
+        bounds = self._bounds()
+        told = next((bound for bound in bounds if _whose(bound) == self._short), None)
+        if not bounds or (told is not None and told.share_left < ENOUGH):
             return
-        whose = tightest.group or ""
+        tightest = min(bounds, key=lambda bound: bound.share_left)
         if tightest.share_left < SHORT:
-            if whose != self._short:
-                self._short = whose
-                words = _words(tightest)
-                logger.warning("%s", words, extra={"event": "memory_short"})
-                self._tell(words)
-        elif self._short is not None and tightest.share_left >= ENOUGH:
+            self._short = _whose(tightest)
+            words = _words(tightest)
+            logger.warning("%s", words, extra={"event": "memory_short"})
+            self._tell(words)
+        elif self._short is not None:
             self._short = None
             logger.info("there is enough memory again", extra={"event": "memory_enough"})
             self._tell(None)
@@ -66,6 +67,10 @@ class MemoryWatch:
     def _main(self) -> None:
         while not self._stop.wait(POLL_S):
             self.step()
+
+
+def _whose(bound: MemoryBound) -> str:
+    return bound.group or ""
 
 
 def _words(bound: MemoryBound) -> str:

@@ -19,17 +19,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edge_app.control_characters import escape_controls
 from edge_app.errors import EXIT_FAILURE, EdgeAppError
 from edge_app.files.bounded import read_start
 from edge_app.files.lock import LockedError, hold, holder_of
+from edge_app.files.replacing import replace_content
 
 logger = logging.getLogger(__name__)
 
 SERVICE_DIRECTORY = Path("/run/edge-app")
 POLL_S = 0.05
 MOST_REPLY_BYTES = 1 << 16
+MOST_PROCESSES = 1 << 22
+"""The kernel's own bound of process numbers; a greater one is none, and no C integer perhaps."""
 LOOKER_S = 1.0
 """Whoever looks whether the lock is held has it for an instant."""
 START_HINT = "start it with `edge-app run`, or `systemctl start edge-app`"
@@ -54,6 +58,13 @@ class Reply:
     begun: int = 0
 
 
+_KINDS = {key: type(value) for key, value in asdict(Reply("")).items()}
+
+
+def _shown(value: object) -> Any:
+    return escape_controls(value) if isinstance(value, str) else value
+
+
 @dataclass(frozen=True, slots=True)
 class RunningDaemon:
     """A daemon that runs: its process, and where it replies."""
@@ -64,10 +75,12 @@ class RunningDaemon:
     @property
     def reply(self) -> Reply:
         """What it said last."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            said = json.loads(read_start(_reply_file(self.lock), MOST_REPLY_BYTES))
-            shown = {key: escape_controls(text) for key, text in said.items() if isinstance(text, str)}
-            return Reply(**{**said, **shown})
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            said = json.loads(read_start(_reply_file(self.lock), MOST_REPLY_BYTES, follow=False))
+            if isinstance(said, dict):
+                reply = Reply(**{key: _shown(value) for key, value in said.items()})
+                if all(type(value) is _KINDS[key] for key, value in asdict(reply).items()):
+                    return reply
         return Reply("?")
 
     @property
@@ -117,8 +130,6 @@ class RunFile:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_own(self._directory)
             self._stack.enter_context(hold(self._lock, timeout_s=LOOKER_S))
-            self._held = True
-            self._write()
         except LockedError as error:
             logger.warning(
                 "`edge-app reload` reaches another daemon of this configuration: %s", error.message
@@ -126,6 +137,19 @@ class RunFile:
         except OSError as error:
             why = f"{self._directory}: {error.strerror or error}"
             logger.info("`edge-app reload` will not find this daemon (%s); SIGHUP does the same", why)
+        else:
+            self._held = True
+            self._begin_to_reply()
+
+    def _begin_to_reply(self) -> None:
+        file = _reply_file(self._lock)
+        try:
+            # That of a daemon that was killed: whoever counts on from there would wait for us in vain.
+            file.unlink(missing_ok=True)
+            self._write()
+        except OSError as error:
+            why = f"{file}: {error.strerror or error}"
+            logger.info("`edge-app reload` may not hear what comes of it (%s); the log tells it", why)
 
     def begin(self) -> None:
         """Say that a reload begins; it reads the configuration only after this."""
@@ -149,10 +173,7 @@ class RunFile:
                 self._write()
 
     def _write(self) -> None:
-        file = _reply_file(self._lock)
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(asdict(self._said)), encoding="utf-8")
-        new.replace(file)
+        replace_content(_reply_file(self._lock), json.dumps(asdict(self._said)).encode())
 
 
 def request_reload(daemon: RunningDaemon, timeout_s: float) -> Reply:
@@ -234,7 +255,7 @@ def find_daemon(config: Path | None) -> RunningDaemon:
 
 def _is_process(number: object) -> bool:
     """Whether a number can be a process of its own: -1 is every process there is, 1 the machine's first."""
-    return isinstance(number, int) and not isinstance(number, bool) and number > 1
+    return isinstance(number, int) and not isinstance(number, bool) and 1 < number <= MOST_PROCESSES
 
 
 def _locks(directory: Path, config: Path | None) -> Iterator[Path]:
@@ -257,12 +278,15 @@ def _reply_file(lock: Path) -> Path:
 def _is_held(lock: Path) -> bool | None:
     """Whether a process holds the lock; None if this user must not know."""
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # Whoever may write to the directory may have put a pipe there, which would be waited for.
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except PermissionError:
         return None
     except OSError:
         return False
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -20,6 +20,7 @@ from typing import Any
 
 from edge_app.errors import EXIT_CONFIG, EdgeAppError, StageFailedError, StageHungError
 from edge_app.files.bounded import read_bounded
+from edge_app.files.replacing import replace_content
 from edge_app.ops.clock import boot_id
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,9 @@ class RunRecord:
             )
             before = _counted(before, LastFailure(Failure.KILLED, "", time.time()))
         with self._lock:
-            self._told = self._open = self._write(_Content(before.counts, before.last, _Process.this()))
+            # Durable, or a loss of power soon after a start could leave an empty file, and no counts.
+            content = _Content(before.counts, before.last, _Process.this())
+            self._told = self._open = self._write(content, durable=True)
 
     def failed(self, error: BaseException) -> None:
         """This run ends by an error, of which only the first counts; written when this returns.
@@ -136,14 +139,13 @@ class RunRecord:
                 self._open = False
                 self._write(_Content(self._content.counts, self._content.last))
 
-    def _write(self, content: _Content) -> bool:
+    def _write(self, content: _Content, *, durable: bool = False) -> bool:
+        """Write the file; at the end of a run no disk is waited for, which may be what hangs."""
         assert self._path is not None  # noqa: S101 - it was begun
         self._content = content
-        new = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.write_text(json.dumps(asdict(content)), encoding="utf-8")
-            new.replace(self._path)
+            replace_content(self._path, json.dumps(asdict(content)).encode(), durable=durable)
         except OSError as error:
             logger.warning("how this run ends is not kept: %s: %s", self._path, error.strerror or error)
             return False
@@ -167,7 +169,7 @@ def _read(path: Path) -> _Content:
         )
     except FileNotFoundError:
         return _Content()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, OverflowError, TypeError, KeyError, AttributeError, RecursionError) as error:
         logger.warning("how runs ended so far cannot be read, and is counted anew: %s: %s", path, error)
         return _Content()
 

@@ -84,12 +84,12 @@ class ServiceReport:
     ) -> None:
         self._state, self._alive, self._clock = state, alive, clock
         self._began_s = clock()
-        self._ready = False
+        self._ready = self._owes_ready = False
         self._status_due_s = self._watchdog_due_s = -float("inf")
         self._watchdog_s = watchdog_interval_s()
         self._stop = threading.Event()
         self._telling = threading.Lock()
-        """Held while a reload is told of: nothing of it follows on the daemon's last word."""
+        """Held while something is told: nothing follows on the daemon's last word."""
         self._thread = threading.Thread(target=self._main, name="service-report", daemon=True)
 
     def start(self) -> None:
@@ -115,13 +115,15 @@ class ServiceReport:
         with self._telling:
             if self._ready and not self._stop.is_set():
                 usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-                notify("RELOADING=1", f"MONOTONIC_USEC={usec}")
+                if notify("RELOADING=1", f"MONOTONIC_USEC={usec}"):
+                    self._owes_ready = False  # until the reload is over: READY would end it
 
     def reloaded(self, words: str) -> None:
         """A reload is over, whatever came of it: the daemon works as before, or otherwise."""
         with self._telling:
             if self._ready and not self._stop.is_set():
-                notify("READY=1", f"STATUS=reloaded: {words.partition(chr(10))[0][:STATUS_CHARS]}")
+                self._owes_ready = True
+                self._send(f"STATUS=reloaded: {words.partition(chr(10))[0][:STATUS_CHARS]}")
                 self._status_due_s = self._clock() + STATUS_EVERY_S
 
     def step(self) -> None:
@@ -133,16 +135,22 @@ class ServiceReport:
         if self._watchdog_s is not None and now_s >= self._watchdog_due_s and self._alive():
             self._watchdog_due_s = now_s + self._watchdog_s
             told.append("WATCHDOG=1")
-        if told:
-            notify(*told)
+        with self._telling:
+            if (told or self._owes_ready) and not self._stop.is_set():
+                self._send(*told)
+
+    def _send(self, *told: str) -> None:
+        """Tell, and READY before it while that is owed: one that is lost would be waited for in vain."""
+        if notify(*(["READY=1"] if self._owes_ready else []), *told):
+            self._owes_ready = False
 
     def _ready_and_status(self, state: ServiceState, now_s: float) -> list[str]:
         told: list[str] = []
         if not self._ready and (reason := state.reason_to_be_ready(now_s - self._began_s)) is not None:
-            self._ready = True
+            self._owes_ready = self._ready = True
+            self._status_due_s = now_s
             logger.info("ready: %s", reason)
-            told.append("READY=1")
-        if told or now_s >= self._status_due_s:
+        if now_s >= self._status_due_s:
             self._status_due_s = now_s + STATUS_EVERY_S
             told.append(f"STATUS={state}" if self._ready else f"STATUS=waiting for the first frame: {state}")
         return told

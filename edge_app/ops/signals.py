@@ -6,17 +6,28 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 SIGNAL_STATUS = 128
 """Exit status of a process ended by signal n is this plus n, as shells count."""
+LAST_WORD_S = 0.5
 
 
-def stop_on_signals(stop: threading.Event) -> None:
-    """Set `stop` on SIGTERM or SIGINT; when it is set already, end the process at once."""
+def stop_on_signals(stop: threading.Event, last_word: Callable[[], None] = lambda: None) -> None:
+    """Set `stop` on SIGTERM or SIGINT; when it is set already, end the process at once.
+
+    Args:
+        stop: Asks for an end in order.
+        last_word: Called before an end at once, and not waited for long.
+    """
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
+            # A thread: what it locks may be locked by the one we have interrupted, and its disk may hang.
+            saying = threading.Thread(target=last_word, name="last-word", daemon=True)
+            saying.start()
+            saying.join(LAST_WORD_S)
             os._exit(SIGNAL_STATUS + number)
         stop.set()
 

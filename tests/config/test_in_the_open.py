@@ -28,6 +28,13 @@ def said(tmp_path: Path, text: str, word: str = "open") -> list[str]:
         ("rtsp://127.0.0.1:8554/door", "", None),
         ("rtsp://[::1]:8554/door", "", None),
         ("rtsp://10.0.0.9/1", ", enabled: false", None),
+        ("rtsp://localhost.:8554/door", "", None),
+        ("gst://rtspsrc location=rtsp://10.0.0.5/1 ! decodebin ! appsink", "", "pictures travel"),
+        ('gst://rtspsrc location="RTSPT://door.example/1" ! appsink', "", "pictures travel"),
+        ("gst://souphttpsrc location=http://[fe80::1/x ! appsink", "", "pictures travel"),
+        ("gst://rtspsrc location=rtsps://10.0.0.5/1 ! appsink", "", None),
+        ("gst://rtspsrc location=rtsp://127.0.0.1:8554/1 ! appsink", "", None),
+        ("gst://videotestsrc ! appsink", "", None),
         ("scene://street", "", None),
     ],
 )
@@ -54,6 +61,7 @@ def test_many_cameras_are_one_line(tmp_path: Path) -> None:
         ("uri: mqtt://10.0.0.2, username: u, password_env: MQTT", "what is seen, and the password, travels"),
         ("uri: mqtts://10.0.0.2", None),
         ("uri: mqtt://localhost", None),
+        ("uri: mqtt://localhost.", None),
         ("uri: mqtt://127.1", None),
     ],
 )

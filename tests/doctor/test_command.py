@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import shlex
+import re
 import stat
 import tarfile
 from pathlib import Path
@@ -173,11 +173,16 @@ def leaky(root: Root, tmp_path: Path) -> tuple[Root, Path]:
     ]
     root.command("journalctl", "cat <<'END'\nthe log begins\n" + "\n".join(lines) + "\nEND")
     unit = (
-        f"Environment=MQTT_PASSWORD={BROKER_PASSWORD} {shlex.quote(f'GATE_PASSWORD={BY_VARIABLE}')}\n"
+        f"Environment=MQTT_PASSWORD={BROKER_PASSWORD} {_as_shown(f'GATE_PASSWORD={BY_VARIABLE}')}\n"
         f"SetCredential=mqtt-password:{TYPED}\nSetCredential=b: \\\n {TYPED}\nExecStartPre=/bin/sh -c {TYPED}"
     )
     root.command("systemctl", f"cat <<'END'\n{unit}\nEND")
     return root, config
+
+
+def _as_shown(value: str) -> str:
+    """Return a value as `systemctl show` quotes it."""
+    return '"' + re.sub(r'(["\\`$])', r"\\\1", value) + '"'
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["valid", "invalid"])

@@ -16,6 +16,7 @@ from edge_app.doctor.result import Status
 from edge_app.doctor.service_view import Place, ServiceView, ask_service
 from edge_app.doctor.settings import check_configuration, check_secrets
 from edge_app.doctor.subject import Subject, open_subject
+from edge_app.doctor.unit import SERVICE
 from tests.doctor.conftest import Root
 
 CONFIG = """
@@ -87,6 +88,7 @@ def test_files_that_root_alone_can_read_are_none_for_the_service(
         + "model: {labels: names.txt}\n",
     )
     root.write({f"/etc/edge-app/{name}": "a\n" for name in ("b.pem", "b.key", "names.txt")})
+    config.with_name("b.key").chmod(0o600)
     subject, view = seen(fenced, config)
     assert check_configuration(subject, lambda: view).status is Status.OK, view
     names = {"configuration": "edge.yaml", "labels": "names.txt", "key": "b.key"}
@@ -176,10 +178,10 @@ UNIT = {
 def test_what_the_unit_fences_off(root: Root, directory: str, why: str | None) -> None:
     lines = "\n".join(f"{name}={value}" for name, value in UNIT.items())
     root.command("systemctl", f"cat <<'END'\n{lines}\nEND")
-    assert why_fenced(root.machine, directory) == why
+    assert why_fenced(root.machine, SERVICE, directory) == why
     subject = open_subject(installed(root), root.machine)
     result = check_directories(subject, {"mqtt.outbox.directory": Place(directory)})
     assert (result.status is Status.FAILED) is (why is not None)
     assert why is None or f"ReadWritePaths={directory}" in (result.fix or "")
     root.command("systemctl", "echo LoadState=not-found")
-    assert why_fenced(root.machine, directory) is None
+    assert why_fenced(root.machine, SERVICE, directory) is None

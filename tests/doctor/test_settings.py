@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from edge_app.doctor.result import Status
-from edge_app.doctor.settings import check_engine, check_onnxruntime, check_service, service_is_active
+from edge_app.doctor.service_view import ServiceView
+from edge_app.doctor.settings import (
+    check_configuration,
+    check_engine,
+    check_onnxruntime,
+    check_service,
+    service_is_active,
+)
+from edge_app.doctor.subject import open_subject
 from edge_app.gpu.driver import count_gpus
 from tests.doctor.conftest import Root
 from tests.e2e.daemon import write_config
@@ -58,6 +66,15 @@ def test_of_several_daemons_it_is_that_of_the_configuration(root: Root, config: 
         Status.FAILED,
         f"journalctl -u {unit} -n 50 says why; then sudo systemctl restart {unit}.",
     )
+
+
+def test_what_travels_unencrypted_is_told_beside_warnings(root: Root) -> None:
+    root.write({"/srv/my.yaml": "cameras: {yard: {uri: 'rtsp://10.0.0.9/1', username: u}}\n"})
+    subject = open_subject(root.machine.path("/srv/my.yaml"), root.machine)
+    result = check_configuration(subject, ServiceView)
+    assert result.status is Status.WARNING
+    assert "is good, but cameras.yard.username: is set without a password; " in result.found
+    assert "cameras yard: pictures and passwords travel unencrypted" in result.found
 
 
 def test_a_service_among_several_may_have_the_camera(root: Root) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.doctor.unit import service_environment, unit_without_secrets
+from edge_app.doctor.unit import SERVICE, service_environment, unit_without_secrets
 from tests.doctor.conftest import Root
 
 
@@ -60,9 +60,41 @@ def test_variables_of_the_unit_and_its_files_are_known(root: Root) -> None:
         "cat <<'END'\nEnvironment=GATE_PW=gate \"X=a b\"\n"
         "EnvironmentFiles=/etc/edge-app/env (ignore_errors=yes)\nEND",
     )
-    assert service_environment(root.machine) == {
+    assert service_environment(root.machine, SERVICE) == {
         "GATE_PW": "gate",
         "X": "a b",
         "YARD_PW": "yard word",
         "DOOR_PW": "door",
     }
+
+
+@pytest.mark.parametrize(
+    ("shown", "value"),
+    [
+        (r'"PW=a\$b"', "a$b"),
+        (r'"PW=a\`b\\n\"c\" d"', r'a`b\n"c" d'),
+        (r'"PW=a\tb\001c"', "a\tb\1c"),
+        ("PW=it's", "it's"),
+        ('PW=plain "X=two words"', "plain"),
+        ('"X=a b" PW=plain', "plain"),
+    ],
+)
+def test_what_systemctl_escapes_is_told_as_it_is(root: Root, shown: str, value: str) -> None:
+    root.command("systemctl", f"cat <<'END'\nEnvironment={shown}\nEND")
+    assert service_environment(root.machine, SERVICE)["PW"] == value
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        (r'PW="a\$b \\ \" \n"', r'a$b \ " \n'),
+        (r"PW='a\$b'", r"a\$b"),
+        (r"PW=a\$b\\", "a$b\\"),
+        ("PW=a$b", "a$b"),
+        ('PW="', '"'),
+    ],
+)
+def test_escapes_of_an_environment_file_are_undone(root: Root, line: str, value: str) -> None:
+    root.write({"/etc/edge-app/env": f"{line}\n"})
+    root.command("systemctl", "echo 'EnvironmentFiles=/etc/edge-app/env (ignore_errors=no)'")
+    assert service_environment(root.machine, SERVICE)["PW"] == value

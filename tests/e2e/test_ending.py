@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -75,7 +77,10 @@ def test_it_ends_while_a_camera_hangs(start: StartDaemon, silent_host: int) -> N
     assert "camera door: its reader hangs and is left behind" in daemon.log
 
 
-def test_a_second_signal_ends_it_at_once(start: StartDaemon, silent_host: int) -> None:
+def test_a_second_signal_ends_it_at_once_and_is_no_failure(
+    start: StartDaemon, silent_host: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     daemon = start(None, {"door": f"rtsp://127.0.0.1:{silent_host}/stream1"})
     daemon.until_log_says("camera door: connecting")
     deadline_s = time.monotonic() + ENDS_WITHIN_S
@@ -85,6 +90,8 @@ def test_a_second_signal_ends_it_at_once(start: StartDaemon, silent_host: int) -
         time.sleep(0.05)
     assert daemon.until_ended() == 128 + signal.SIGINT
     assert "stopped" not in daemon.log
+    (record,) = (tmp_path / "state").glob("run-*.json")
+    assert json.loads(record.read_text())["process"] is None, "the next start takes it for killed"
 
 
 @pytest.mark.broker

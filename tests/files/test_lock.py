@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from edge_app.files.lock import Holder, LockedError, hold, holder_of
+from edge_app.files.lock import MOST_BYTES, Holder, LockedError, hold, holder_of
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -75,6 +75,17 @@ def test_an_unreadable_name_is_no_obstacle(tmp_path: Path) -> None:
     assert holder_of(path) is None
     with hold(path, timeout_s=0):
         assert holder_of(path) is not None
+
+
+def test_what_another_user_may_put_in_its_place_is_neither_waited_for_nor_followed(tmp_path: Path) -> None:
+    with hold(tmp_path / "real"):
+        (tmp_path / "link").symlink_to("real")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes((tmp_path / "real").read_bytes() + b" " * 2 * MOST_BYTES + b"!")
+    (tmp_path / "deep").write_text("[" * MOST_BYTES)
+    assert holder_of(tmp_path / "real") is not None
+    assert [holder_of(tmp_path / name) for name in ("link", "pipe", "deep")] == [None] * 3
+    assert holder_of(tmp_path / "large") == holder_of(tmp_path / "real"), "its end is not read"
 
 
 def test_a_full_disk_does_not_hinder_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,24 @@ def test_a_journal_that_hangs_holds_nobody_up_and_misses_are_counted(
     assert journal.receive()["MESSAGE"].startswith("20 lines of the log are missing")
 
 
+def test_misses_count_until_the_journal_has_heard_of_them(journal: Journal, log: logging.Logger) -> None:
+    handler = log.handlers[0]
+    assert isinstance(handler, JournalHandler)
+    while handler.missed < 20:
+        log.info("line")
+    journal.receive()
+    log.info("takes the only room")
+    for _ in range(3):
+        log.info("line")
+    found = ""
+    while found != "takes the only room":
+        found = journal.receive()["MESSAGE"]
+    log.info("after")
+    assert journal.receive()["MESSAGE"] == "after"
+    assert journal.receive()["MESSAGE"].startswith("23 lines of the log are missing")
+    assert handler.missed == 0
+
+
 def test_without_a_journal_lines_go_to_standard_error_until_it_is_back(
     journal: Journal, log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,37 @@ def test_it_is_told_once_and_taken_back_once(
     assert told[2:] == [None]
 
 
+def test_two_bounds_that_are_short_do_not_take_turns(
+    watch: MemoryWatch, told: list[str | None], bounds: Bounds
+) -> None:
+    for machine, box in ((45, 4), (35, 4), (45, 3), (30, 4), (40, 6)):
+        bounds.leave(machine, box)
+        watch.step()
+    assert len(told) == 1, "which of them is the tightest changes, and is no news"
+    bounds.leave(40, 50)
+    watch.step()
+    assert told[1:] == ["memory is short: 40 of 1000 MiB are left"], "the machine is short still"
+
+
+def test_one_that_recovers_is_no_longer_blamed_for_another_that_was_never_short(
+    watch: MemoryWatch, told: list[str | None], bounds: Bounds
+) -> None:
+    for machine, box in ((500, 4), (60, 50), (60, 50)):
+        bounds.leave(machine, box)
+        watch.step()
+    assert told[1:] == [None]
+
+
+def test_a_bound_that_is_gone_is_short_no_longer(
+    watch: MemoryWatch, told: list[str | None], bounds: Bounds
+) -> None:
+    bounds.leave(500, 4)
+    watch.step()
+    bounds.now = bounds.now[:1]
+    watch.step()
+    assert told[1:] == [None]
+
+
 def test_where_the_kernel_tells_nothing(watch: MemoryWatch, told: list[str | None], bounds: Bounds) -> None:
     bounds.now = []
     watch.step()

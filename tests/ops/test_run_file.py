@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,7 +16,15 @@ from typing import IO
 import pytest
 
 from edge_app.errors import EdgeAppError
-from edge_app.ops.run_file import POLL_S, RunFile, find_daemon, key_of, request_reload, runtime_directory
+from edge_app.ops.run_file import (
+    POLL_S,
+    Reply,
+    RunFile,
+    find_daemon,
+    key_of,
+    request_reload,
+    runtime_directory,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +88,7 @@ def test_who_looks_does_not_keep_a_daemon_from_being_found(tmp_path: Path) -> No
     file.close()
 
 
-def plant(tmp_path: Path, pid: object, reply: dict[str, object] | None = None) -> IO[str]:
+def plant(tmp_path: Path, pid: object, reply: object = None) -> IO[str]:
     """Hold a lock as a daemon does, which names a process; whoever is the service's user can do that."""
     run = tmp_path / "run"
     run.mkdir(mode=0o700)
@@ -92,7 +101,7 @@ def plant(tmp_path: Path, pid: object, reply: dict[str, object] | None = None) -
     return lock
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 1, True, "1", None, 2.5])
+@pytest.mark.parametrize("pid", [-1, 0, 1, True, "1", None, 2.5, 1 << 22 | 1, 1 << 80])
 def test_what_is_no_process_of_its_own_is_no_daemon(tmp_path: Path, pid: object) -> None:
     with plant(tmp_path, pid), pytest.raises(EdgeAppError, match="No daemon runs"):
         find_daemon(None)
@@ -121,6 +130,45 @@ def test_what_a_daemon_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
     ):
         reply = find_daemon(None).reply
     assert (reply.config, reply.words) == ("a\\x1b]0;b", "\\x1b]0;owned\\x07")
+
+
+def test_a_link_that_somebody_planted_is_not_written_through(tmp_path: Path) -> None:
+    """The directory is the service's user's, and root may be the one who runs a daemon there."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    (run / f"{key_of(tmp_path / 'edge.yaml')}.new").symlink_to(victim)
+    file = RunFile(tmp_path / "edge.yaml")
+    file.open()
+    assert victim.read_text() == "precious"
+    assert find_daemon(None).reply.config == str(tmp_path / "edge.yaml")
+    file.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        7,
+        {"config": "a", "reloads": "1"},
+        {"config": "a", "begun": None},
+        {"config": 1},
+        {"config": "a", "exit_status": True},
+        {"config": "a", "more": 1},
+    ],
+)
+def test_what_is_no_reply_says_nothing(tmp_path: Path, said: object) -> None:
+    with plant(tmp_path, os.getpid(), said):
+        assert find_daemon(None).reply == Reply("?")
+
+
+def test_a_pipe_in_place_of_a_lock_is_not_waited_for(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    os.mkfifo(run / "planted.lock")
+    with pytest.raises(EdgeAppError, match="No daemon runs"):
+        find_daemon(None)
 
 
 def test_of_two_daemons_of_one_configuration_the_first_is_found(
@@ -163,6 +211,37 @@ def test_a_reload_that_had_begun_before_is_no_answer(tmp_path: Path, monkeypatch
     reply = request_reload(daemon, 10)
     obeying.join()
     assert (reply.words, reply.exit_status) == ("of the file now", 3)
+    file.close()
+
+
+def test_what_a_killed_daemon_said_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It lies there still (RuntimeDirectoryPreserve=yes), and there may be no room for another reply."""
+    caplog.set_level("INFO", "edge_app")
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    (run / f"{key_of(tmp_path / 'edge.yaml')}.json").write_text(
+        json.dumps({"config": "edge.yaml", "reloads": 7, "words": "", "exit_status": 0, "begun": 7})
+    )
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = RunFile(tmp_path / "edge.yaml")
+    with monkeypatch.context() as disk:
+        disk.setattr("edge_app.ops.run_file.replace_content", full)
+        file.open()
+    assert "may not hear what comes of it" in caplog.text
+    assert "will not find this daemon" not in caplog.text
+    daemon = find_daemon(None)
+
+    def obey(*_: object) -> None:
+        file.begin()
+        file.reply("altered", 0)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", obey)
+    assert request_reload(daemon, 1.0).words == "altered"
     file.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,51 @@ def test_one_that_hangs_is_known_though_it_is_killed(path: Path) -> None:
     assert record.last.stage == "inference"
 
 
+STUBBORN = """
+import sys, threading, time
+from pathlib import Path
+from edge_app.ops.run_record import RunRecord
+from edge_app.ops.signals import stop_on_signals
+record, stop = RunRecord(Path(sys.argv[1])), threading.Event()
+stop_on_signals(stop, record.ended)
+record.begin()
+print("begun", flush=True)
+stop.wait()
+print("asked", flush=True)
+with record._lock if sys.argv[2] == "locked" else threading.Lock():
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "state", "status", "failures"),
+    [
+        (signal.SIGTERM, "free", 143, 0),
+        (signal.SIGINT, "free", 130, 0),
+        (signal.SIGKILL, "free", -9, 1),
+        (signal.SIGTERM, "locked", 143, 1),
+    ],
+)
+def test_one_that_was_asked_to_stop_and_does_not(
+    path: Path, second: signal.Signals, state: str, status: int, failures: int
+) -> None:
+    """Whoever asks twice has what he wants; that it hung until it was killed is told."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, path, state], env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    with child:
+        try:
+            assert child.stdout.readline() == "begun\n"
+            child.send_signal(signal.SIGTERM)
+            assert child.stdout.readline() == "asked\n"
+            child.send_signal(second)
+            assert child.wait(10) == status
+        finally:
+            child.kill()
+    assert begun(path).counts == {**NEVER, Failure.KILLED: failures}
+
+
 def test_a_machine_that_was_started_anew_is_no_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed(path)
     monkeypatch.setattr(run_record, "boot_id", lambda: "the next one")
@@ -128,13 +174,40 @@ def test_a_number_that_another_process_has_by_now_is_not_taken_for_the_run(
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{", '{"counts": 1, "last": 2, "process": 3}', "[" * 60_000, "x" * 70_000, '{"counts": {}}'],
+    [
+        "",
+        "[]",
+        "{",
+        '{"counts": {"killed": Infinity}, "last": null, "process": null}',
+        '{"counts": 1, "last": 2, "process": 3}',
+        "[" * 60_000,
+        "x" * 70_000,
+        '{"counts": {}}',
+    ],
 )
 def test_a_damaged_file_is_begun_anew(path: Path, content: str) -> None:
     path.parent.mkdir()
     path.write_text(content)
     assert begun(path).counts == NEVER
     assert begun(path).counts is None, "it is this process's now"
+
+
+def test_its_beginning_is_on_the_disk_and_no_disk_is_waited_for_at_its_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    sync = os.fsync
+
+    def counted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    record = begun(path)
+    assert synced[:1] == [path.stat().st_size], "the content, before it takes the file's name"
+    assert len(synced) == 2, "and its name"
+    record.failed(StageHungError("inference", 9.0))
+    assert len(synced) == 2
 
 
 def test_without_a_place_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

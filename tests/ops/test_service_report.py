@@ -53,7 +53,12 @@ def test_a_status_of_very_many_cameras_stays_a_line() -> None:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     heard: list[str] = []
-    monkeypatch.setattr("edge_app.ops.service_report.notify", lambda *words: heard.extend(words))
+
+    def notify(*words: str) -> bool:
+        heard.extend(words)
+        return True
+
+    monkeypatch.setattr("edge_app.ops.service_report.notify", notify)
     return heard
 
 
@@ -107,6 +112,54 @@ def test_a_reload_that_ends_after_the_daemons_last_word_is_not_told(told: list[s
     report.reloaded("camera door added")
     report.reloading()
     assert told[4:] == ["STATUS=stage 'feeder' hangs", "STOPPING=1"]
+
+
+def test_ready_is_told_until_somebody_has_heard_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, ...]] = []
+    hears, now_s = False, 100.0
+
+    def notify(*words: str) -> bool:
+        told.append(words)
+        return hears
+
+    monkeypatch.setattr("edge_app.ops.service_report.notify", notify)
+    report = ServiceReport(lambda: state(1, yard=STREAMING), lambda: True, lambda: now_s)
+
+    def ready_after_a_step() -> bool:
+        told.clear()
+        report.step()
+        return any("READY=1" in words for words in told)
+
+    assert ready_after_a_step()
+    assert ready_after_a_step(), "nobody has heard it"
+    hears = True
+    assert ready_after_a_step()
+    assert not ready_after_a_step()
+    hears = False
+    report.reloaded("camera door added")
+    hears = True
+    assert ready_after_a_step(), "that the reload is over was not heard"
+    assert not ready_after_a_step()
+
+
+def test_ready_that_is_owed_does_not_end_a_reload_that_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    hears = False
+
+    def notify(*words: str) -> bool:
+        told.extend(words)
+        return hears
+
+    monkeypatch.setattr("edge_app.ops.service_report.notify", notify)
+    report = ServiceReport(lambda: state(1, yard=STREAMING), lambda: True)
+    report.step()
+    hears = True
+    report.reloading()
+    told.clear()
+    report.step()
+    assert "READY=1" not in told
+    report.reloaded("nothing altered")
+    assert told[-2:] == ["READY=1", "STATUS=reloaded: nothing altered"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Where several daemons run, each is examined with what its own unit gives it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_app.doctor.directories import check_directories
+from edge_app.doctor.result import Status
+from edge_app.doctor.service_view import Place
+from edge_app.doctor.subject import open_subject
+from tests.doctor.conftest import Root
+
+CONFIG = """
+cameras:
+  gate: {uri: 'rtsp://127.0.0.1:1/x', username: u, password_env: GATE_PASSWORD}
+mqtt: {uri: 'mqtt://127.0.0.1:1', username: u, password_credential: mqtt-password}
+"""
+FOLDER = "/etc/edge-app/credentials"
+OBJECT = "/org/freedesktop/systemd1/unit/edge_2dapp_40north_2eservice"
+
+
+@pytest.fixture
+def north(root: Root, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the daemon `north`, whose unit has a password, a variable and a place of its own."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    root.write(
+        {
+            "/etc/edge-app/edge.yaml": CONFIG,
+            "/etc/edge-app/north.yaml": CONFIG,
+            f"{FOLDER}/mqtt-password": "of-the-first\n",
+            f"{FOLDER}/north-mqtt-password": "of-the-north\n",
+        }
+    )
+    strict = "LoadState=loaded\nProtectSystem=strict"
+    its_own = "ReadWritePaths=/srv/north\nEnvironment=GATE_PASSWORD=of-the-gate"
+    root.command(
+        "systemctl",
+        f"echo '{strict}'\n[ $2 = edge-app@north.service ] && cat <<'END'\n{its_own}\nEND",
+    )
+    handed(root, LoadCredential={"mqtt-password": f"{FOLDER}/north-mqtt-password"})
+    return root.machine.path("/etc/edge-app/north.yaml")
+
+
+def handed(root: Root, **settings: dict[str, object]) -> None:
+    """Let systemd tell these settings of the unit of `north`, as busctl writes it, and nothing else."""
+    told = {
+        name: json.dumps({"type": "a(ss)", "data": list(pairs.items())}) for name, pairs in settings.items()
+    }
+    cases = "\n".join(f"{OBJECT}.{name}) echo '{text}';;" for name, text in told.items())
+    root.command("busctl", f'case "$4.$6" in\n{cases}\n*) exit 1;;\nesac')
+
+
+def test_passwords_are_those_that_its_own_unit_hands_over(root: Root, north: Path) -> None:
+    subject = open_subject(north, root.machine)
+    assert (subject.passwords, subject.missing) == (
+        {"mqtt": "of-the-north", "cameras.gate": "of-the-gate"},
+        {},
+    )
+    assert subject.secrets.redact("of-the-north of-the-gate") == "*** ***"
+    first = open_subject(north.with_name("edge.yaml"), root.machine)
+    assert first.passwords == {"mqtt": "of-the-first"}, "systemd does not tell: by the file's name"
+
+
+def test_a_credential_that_is_set_in_the_unit_is_found_unless_a_file_goes_before(
+    root: Root, north: Path
+) -> None:
+    handed(root, LoadCredential={}, SetCredential={"mqtt-password": list(b"of-the-unit")})
+    subject = open_subject(north, root.machine)
+    assert subject.passwords["mqtt"] == "of-the-unit"
+    assert subject.secrets.redact("of-the-unit") == "***"
+    handed(
+        root,
+        LoadCredential={"mqtt-password": f"{FOLDER}/north-mqtt-password"},
+        SetCredential={"mqtt-password": list(b"of-the-unit")},
+    )
+    assert open_subject(north, root.machine).passwords["mqtt"] == "of-the-north"
+
+
+def test_an_encrypted_credential_is_decrypted(root: Root, north: Path) -> None:
+    handed(root, LoadCredential={}, LoadCredentialEncrypted={"mqtt-password": f"{FOLDER}/sealed"})
+    assert "no credential mqtt-password" in open_subject(north, root.machine).missing["mqtt"].message
+    sealed = root.machine.path(f"{FOLDER}/sealed")
+    root.command("systemd-creds", f"[ $2 = --name=mqtt-password ] && [ $3 = {sealed} ] && echo of-the-vault")
+    assert open_subject(north, root.machine).passwords["mqtt"] == "of-the-vault"
+
+
+def test_a_credential_that_the_unit_does_not_hand_over_is_missing_although_its_file_is_there(
+    root: Root, north: Path
+) -> None:
+    handed(root, LoadCredential={"another": f"{FOLDER}/mqtt-password"})
+    assert "no credential mqtt-password" in open_subject(north, root.machine).missing["mqtt"].message
+
+
+def test_directories_are_held_against_its_own_unit(root: Root, north: Path) -> None:
+    subject = open_subject(north, root.machine)
+    assert check_directories(subject, {"mqtt.outbox.directory": Place("/srv/north/x")}).status is Status.OK
+    result = check_directories(subject, {"mqtt.outbox.directory": Place("/srv/south")})
+    assert result.status is Status.FAILED
+    assert "sudo systemctl edit edge-app@north, " in (result.fix or "")
+    assert "sudo systemctl restart edge-app@north." in (result.fix or "")
