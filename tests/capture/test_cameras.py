@@ -575,3 +575,23 @@ def test_a_disabled_camera_stays_disabled_when_it_is_altered(
     assert sink.count("a") == count
     group.switch("a", enabled=True)
     sink.wait_frames("a", 3)
+
+
+def test_a_disabled_camera_stays_disabled_when_all_cameras_are_let_go_before_any_comes_back(
+    run: Run, sink: RecordingSink, observer: RecordingObserver
+) -> None:
+    group = run(camera("a", ActingSource(streaming)), camera("b", ActingSource(streaming)))
+    sink.wait_frames("a", 3)
+    group.switch("a", enabled=False)
+    observer.wait("a", CameraState.DISABLED)
+    wait_until(lambda: not group._watches["a"].lives)
+    for name in "ab":  # as a change of the transport does
+        group.let_go(name)
+    told, count = len(observer.seen), sink.count("a")
+    for name in "ab":
+        group.add(camera(name, ActingSource(streaming)))
+    sink.wait_frames("b", 20)
+    observer.wait("a", CameraState.DISABLED, after=told)
+    assert sink.count("a") == count
+    group.switch("a", enabled=True)
+    sink.wait_frames("a", 3)
