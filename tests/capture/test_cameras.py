@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edge_app.capture import camera_watch
-from edge_app.capture.attempt import Camera
+from edge_app.capture.attempt import Attempt, Camera
 from edge_app.capture.camera_watch import MAX_ABANDONED_PER_CAMERA
 from edge_app.capture.cameras import MAX_ABANDONED, CameraGroup
+from edge_app.capture.frozen import SurfaceLooker
 from edge_app.errors import CaptureError, EndOfStream
 from edge_app.interfaces import Picture
 from edge_app.messages import CameraState
@@ -595,3 +598,25 @@ def test_a_disabled_camera_stays_disabled_when_all_cameras_are_let_go_before_any
     assert sink.count("a") == count
     group.switch("a", enabled=True)
     sink.wait_frames("a", 3)
+
+
+@pytest.mark.parametrize("reader_first", [True, False])
+def test_what_stood_still_is_forgiven_and_a_hang_afterwards_is_not(
+    hang: threading.Event, monkeypatch: pytest.MonkeyPatch, reader_first: bool
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("edge_app.capture.attempt.time", SimpleNamespace(monotonic=lambda: now_s))
+    watched = camera("a", ActingSource(streaming), stall_s=8.0)
+    attempt = Attempt(watched, RecordingSink(), itertools.count(), hang.set, SurfaceLooker())
+    attempt.opened = True
+    now_s += 5.0  # of silence
+    now_s += 3600.0  # the process stood still
+    if reader_first:
+        attempt._alive()
+    attempt.forgive(3600.0)
+    assert attempt.overdue_at_s == now_s + (8.0 if reader_first else 3.0)
+    attempt._alive()
+    assert attempt.overdue_at_s == now_s + 8.0
+    attempt.waiting_since_s = None
+    attempt.forgive(3600.0)
+    assert attempt.overdue_at_s == float("inf"), "it is not the source that is waited for"
