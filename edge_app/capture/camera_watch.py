@@ -123,6 +123,8 @@ class CameraWatch:
         self.frame_ids = itertools.count(past.next_frame_id)
         self.enabled = past.enabled
         self._connections = past.connections
+        # From the first status on: a counter that falls to 0 in between would be read as one that began anew.
+        self.status = replace(self.status, reconnects=max(0, past.connections - 1))
 
     def follow(self, other: CameraWatch) -> None:
         """Wait for the readers of the same camera before it was let go, and count them as its own."""

@@ -546,6 +546,23 @@ def test_the_device_of_an_altered_camera_is_opened_when_its_reader_has_closed_it
     assert status.reconnects == 1
 
 
+def test_the_reconnects_of_an_altered_camera_never_fall(
+    run: Run, sink: RecordingSink, observer: RecordingObserver, hang: threading.Event
+) -> None:
+    group = run(camera("a", ActingSource(script(still, CaptureError("it hung up"))), ActingSource(streaming)))
+    wait_until(lambda: group.statuses()["a"].reconnects == 1)
+    sink.wait_frames("a", 3)
+    group.let_go("a")
+    told = len(observer.seen)
+    group.add(camera("a", ActingSource(streaming, until(hang)), open_timeout_s=60.0))
+    assert group.statuses()["a"].reconnects == 1
+    _, status = observer.wait("a", CONNECTING, after=told)
+    assert status.reconnects == 1
+    hang.set()
+    _, status = observer.wait("a", STREAMING, after=told)
+    assert status.reconnects == 2
+
+
 def test_a_reader_that_hangs_does_not_keep_an_altered_camera_away_and_counts_as_abandoned(
     run: Run, sink: RecordingSink, hang: threading.Event
 ) -> None:
