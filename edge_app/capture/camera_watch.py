@@ -114,6 +114,11 @@ class CameraWatch:
         """Whether any of its readers runs, or hangs."""
         return any(attempt.is_alive() for attempt in self._attempts())
 
+    def forget_ended(self) -> None:
+        """Keep nothing of readers that were given up and have ended: each holds the memory of its frames."""
+        self._predecessors = [attempt for attempt in self._predecessors if attempt.is_alive()]
+        self._lingering = [attempt for attempt in self._lingering if attempt.is_alive()]
+
     def past(self) -> Past:
         """Return what a watch that takes its place goes on with; once, as it takes a frame's id."""
         return Past(next(self.frame_ids), self.enabled, self._connections)
@@ -134,6 +139,7 @@ class CameraWatch:
     def step(self, now_s: float) -> float:
         """Do what is due, and return when something will be due next (monotonic seconds)."""
         try:
+            self.forget_ended()
             if self.through:
                 return float("inf")
             if not self.enabled:

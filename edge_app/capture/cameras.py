@@ -113,7 +113,7 @@ class CameraGroup:
             watch = watches.pop(camera_id)
             watch.give_up()
             self._watches = watches
-            self._gone = [gone for gone in self._gone if gone.lives] + [watch]
+            self._gone = [*self._gone, watch]
             self._past[camera_id] = past = watch.past()
             return past.next_frame_id
 
@@ -159,13 +159,24 @@ class CameraGroup:
             self._wake.clear()
             now_s = time.monotonic()
             if now_s - last_s > STOOD_STILL_S:
-                # Stopped, or paused with its machine: the readers had no chance to show a sign of life.
-                for watch in self._watches.values():
-                    watch.forgive(now_s - last_s)
+                self._forgive(now_s - last_s)
             last_s = now_s
             due_s = [self._step(watch, now_s) for watch in self._watches.values()]
+            self._forget_ended()
             next_s = min(due_s, default=now_s + TICK_S)
             self._wake.wait(max(0.0, min(next_s, now_s + TICK_S) - time.monotonic()))
+
+    def _forgive(self, seconds: float) -> None:
+        """Let time pass in which we stood still, or the machine: no reader could show a sign of life."""
+        for watch in self._watches.values():
+            watch.forgive(seconds)
+
+    def _forget_ended(self) -> None:
+        """Keep nothing of cameras that were let go and whose readers have ended."""
+        with self._lock:
+            for gone in self._gone:
+                gone.forget_ended()
+            self._gone = [gone for gone in self._gone if gone.lives]
 
     def _step(self, watch: CameraWatch, now_s: float) -> float:
         with self._lock:

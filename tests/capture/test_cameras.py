@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -561,6 +563,43 @@ def test_the_reconnects_of_an_altered_camera_never_fall(
     hang.set()
     _, status = observer.wait("a", STREAMING, after=told)
     assert status.reconnects == 2
+
+
+class Pool:
+    """Stands for the memory of a camera's frames."""
+
+
+def with_pool(camera_id: str, close: Callable[[], None]) -> tuple[Camera, weakref.ref[Pool]]:
+    """Return a camera that streams and closes so, and what tells whether its memory is still held."""
+    pool = Pool()
+
+    def create(pool: Pool = pool) -> ActingSource:
+        source = ActingSource(streaming)
+        source.close = close  # type: ignore[method-assign]
+        return source
+
+    return replace(camera(camera_id, ActingSource(streaming)), create_source=create), weakref.ref(pool)
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_nothing_is_held_of_a_camera_whose_reader_has_ended(
+    run: Run, sink: RecordingSink, hang: threading.Event, comes_back: bool
+) -> None:
+    made, pool = with_pool("a", until(hang))
+    group = run(made)
+    del made
+    sink.wait_frames("a", 3)
+    group.let_go("a")
+    if comes_back:
+        group.add(camera("a", ActingSource(streaming), stall_s=60.0))  # no other reconnect helps
+        sink.wait_frames("a", 3)
+    hang.set()
+
+    def freed() -> bool:
+        gc.collect()
+        return pool() is None
+
+    wait_until(freed)
 
 
 def test_a_reader_that_hangs_does_not_keep_an_altered_camera_away_and_counts_as_abandoned(
