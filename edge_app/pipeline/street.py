@@ -225,7 +225,7 @@ class _Walk:
         self._fed = False
         """Whether the feeder is done; what it fed may still be on its way."""
         self._turning = threading.RLock()
-        """Held while the stages begin again, and while the lanes are closed for good. Nobody holds two of them."""
+        """Held while the stages begin again, and while the lanes are closed for good. Nobody holds two."""
         self._behind = f" {model.name}" if model.name else ""
         self._submitting = self._awaiting = self._holding = False
         self._handled = 0

@@ -24,12 +24,14 @@ class Node:
 
     Attributes:
         done: What was done, in order.
+        passwords: By whose they are, such as `cameras.yard`.
         at: By what is done, in words: called when it is.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.done: list[str] = []
+        self.passwords: dict[str, str] = {}
         self.at: dict[str, Callable[[], object]] = {}
         self.reloader: Reloader
 
@@ -53,9 +55,8 @@ class Node:
         self.done.append(words)
         self.at.get(words, lambda: None)()
 
-    @staticmethod
-    def _secret(section: object, where: str) -> str | None:
-        return None
+    def _secret(self, section: object, where: str) -> str | None:
+        return self.passwords.get(where)
 
     def _running(self) -> Running:
         fleet = SimpleNamespace(
@@ -139,3 +140,24 @@ def test_a_step_that_failed_is_undone_where_it_is_not_wanted_any_more(node: Node
     del node.at["camera yard"]
     altered = node.reload(cameras={"yard": {**YARD, "max_fps": 1}})
     assert altered.applied == ("camera yard altered",), "it may be as it was, or not"
+
+
+FACES: dict[str, Any] = {"models": {"faces": {"path": "demo"}}}
+
+
+def test_a_password_that_came_with_a_model_that_was_refused_is_taken_over_without_it(node: Node) -> None:
+    node.start(cameras={"yard": YARD}, **FACES)
+    node.passwords["cameras.yard"] = "new"
+    refused = node.reload(cameras={"yard": {**YARD, "model": "faces"}}, **FACES)
+    assert refused.refused == ("cameras.yard needs a restart",)
+    assert node.done == []
+    assert node.reload(cameras={"yard": YARD}, **FACES).applied == ("camera yard altered",)
+    assert node.reload(cameras={"yard": YARD}, **FACES) == ReloadResult()
+
+
+def test_a_camera_that_stays_until_a_restart_keeps_its_password(node: Node) -> None:
+    node.passwords["cameras.yard"] = "old"
+    node.start(cameras={"yard": YARD}, **FACES)
+    refused = node.reload(cameras={"door": {**DOOR, "model": "faces"}}, **FACES)
+    assert refused.refused == ("cameras.door needs a restart", "cameras.yard needs a restart")
+    assert node.reload(cameras={"yard": YARD}, **FACES) == ReloadResult()
