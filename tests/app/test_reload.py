@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from edge_app.app.daemon import Application
 from edge_app.app.reload import EXIT_RESTART, Reloader, ReloadResult, read_secrets
 from edge_app.app.reload_steps import Running
 from edge_app.config.loader import load_config
+from edge_app.config.secrets import SecretRegistry
 from edge_app.ops.logging import set_level
 
 YARD = {"uri": "scene://street"}
@@ -43,7 +47,7 @@ class Node:
         self.write(**sections)
         loaded = load_config(self._file)
         self.reloader = Reloader(loaded, read_secrets(loaded.config, self._secret), self._secret, log_level)
-        self.reloader.begin(self._running())
+        self.reloader.begin(self.running())
 
     def reload(self, **sections: Any) -> ReloadResult:
         """Reload a file of these sections; `done` holds what that does."""
@@ -55,10 +59,10 @@ class Node:
         self.done.append(words)
         self.at.get(words, lambda: None)()
 
-    def _secret(self, section: object, where: str) -> str | None:
+    def _secret(self, config: object, section: object, where: str) -> str | None:
         return self.passwords.get(where)
 
-    def _running(self) -> Running:
+    def running(self) -> Running:
         fleet = SimpleNamespace(
             lanes={None: None},
             models={"yard": None},
@@ -161,3 +165,23 @@ def test_a_camera_that_stays_until_a_restart_keeps_its_password(node: Node) -> N
     refused = node.reload(cameras={"door": {**DOOR, "model": "faces"}}, **FACES)
     assert refused.refused == ("cameras.door needs a restart", "cameras.yard needs a restart")
     assert node.reload(cameras={"yard": YARD}, **FACES) == ReloadResult()
+
+
+def test_a_password_is_compared_with_the_names_of_the_configuration_that_is_read(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BROKER", "gatehouse")
+    mqtt = {"username": "me", "password_env": "BROKER"}
+    node.write(mqtt=mqtt)
+    loaded = load_config(tmp_path / "edge.yaml")
+    read = partial(Application._secret, cast("Any", SimpleNamespace(_secrets=SecretRegistry())))
+    reloader = Reloader(loaded, read_secrets(loaded.config, read), read)
+    reloader.begin(node.running())
+    node.write(mqtt=mqtt, cameras={"yard": YARD, "gatehouse": DOOR})
+    with caplog.at_level(logging.WARNING):
+        assert reloader.reload().applied == ("camera gatehouse added",)
+        assert "mqtt: the password stands in a name of a camera" in caplog.text
+        caplog.clear()
+        node.write(mqtt=mqtt)
+        assert reloader.reload().applied == ("camera gatehouse removed",)
+        assert "the password stands in a name" not in caplog.text
