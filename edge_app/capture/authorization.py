@@ -60,8 +60,9 @@ def _split(fields: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _parameters(text: str) -> dict[str, str]:
-    given = dict(re.findall(r'(\w+)="?([^",]*)"?', text))
-    return given | dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', text))  # what is quoted may hold a comma
+    # From the beginning of a word on only: else a word of 64 KiB takes minutes, the interpreter's lock held.
+    given = dict(re.findall(r'\b(\w+)="?([^",]*)"?', text))
+    return given | dict(re.findall(r'\b(\w+)="((?:[^"\\]|\\.)*)"', text))  # what is quoted may hold a comma
 
 
 def _algorithm(given: dict[str, str]) -> str:

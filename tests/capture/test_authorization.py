@@ -98,6 +98,16 @@ def test_a_password_is_not_sent_in_the_clear_where_a_digest_is_asked_for() -> No
         authorization([digests], LION, "DESCRIBE", "rtsp://x/")
 
 
+LONG = 1 << 16
+
+
+@pytest.mark.parametrize("text", ["a" * LONG, 'nonce="' + "a" * LONG, 'realm="' + "\\" * LONG, '"' * LONG])
+def test_a_long_challenge_takes_no_long_time(text: str) -> None:
+    began_s = time.monotonic()
+    assert "response=" in authorization([f"Digest {text}"], LION, "DESCRIBE", "rtsp://x/")
+    assert time.monotonic() - began_s < 5
+
+
 BODY = b"RTSP/1.0 200 this belongs to a body\r\n\r\n"
 
 
