@@ -44,7 +44,7 @@ class Changes:
 
     Attributes:
         put: Cameras that are new or altered.
-        removed: Cameras that are no longer wanted.
+        removed: Cameras that are no longer wanted; while nothing else runs, they stay (`restart`).
         broker: Whether the connection to the main broker changes.
         sinks: Sinks that are new, altered or no longer wanted.
         restart: Keys that differ and stay as they were.
@@ -76,25 +76,36 @@ def find_changes(
         unsure: What may run otherwise than `before` says (`mqtt`, `sinks.NAME`, `cameras.NAME`): it differs.
     """
     put, no_model = _cameras(before, after, secrets_before, secrets_after, models, unsure)
-    wanted = enabled_cameras(after)
-    there = dict.fromkeys((*enabled_cameras(before), *_named("cameras", unsure)))
+    wanted, running = enabled_cameras(after), enabled_cameras(before)
+    there = dict.fromkeys((*running, *_named("cameras", unsure)))
+    removed = [name for name in there if name not in wanted]
+    last: list[str] = []
+    if not put and not any(name in wanted for name in running):
+        # What is wanted is for after a restart; without any camera until then the daemon would end itself.
+        last = [name for name in removed if name in running]
+        removed = [name for name in removed if name not in running]
     broker_keys = list(differing_keys(before.mqtt, after.mqtt))
     restart = [f"mqtt.{key}" for key in without(broker_keys, CONNECTION_KEYS)]
     return Changes(
         put=tuple(put),
-        removed=tuple(name for name in there if name not in wanted),
+        removed=tuple(removed),
         broker=len(restart) < len(broker_keys)
         or secrets_before.mqtt != secrets_after.mqtt
         or "mqtt" in unsure,
         sinks=tuple(_sinks(before, after, secrets_before, secrets_after, unsure)),
-        restart=(*_other_sections(before, after), *_models(before, after, models), *restart, *no_model),
+        restart=(
+            *_other_sections(before, after),
+            *_models(before, after, models),
+            *restart,
+            *(f"cameras.{name}" for name in (*no_model, *last)),
+        ),
     )
 
 
 def in_force(before: AppConfig, after: AppConfig, changes: Changes) -> AppConfig:
     """Return the configuration that runs once the changes were made: what needs a restart is as it was."""
     kept = {key: getattr(before, key) for key in AppConfig.model_fields if key not in _LIVE}
-    left = {name for name in after.cameras if f"cameras.{name}" in changes.restart}
+    left = [name for name in {**before.cameras, **after.cameras} if f"cameras.{name}" in changes.restart]
     cameras = {name: section for name, section in after.cameras.items() if name not in left}
     cameras |= {name: before.cameras[name] for name in left if name in before.cameras}
     return after.model_copy(
@@ -124,7 +135,7 @@ def _cameras(
         if same and secrets_before.cameras.get(name) == secrets_after.cameras.get(name):
             continue
         (put if section.model in models else restart).append(name)
-    return put, [f"cameras.{name}" for name in restart]
+    return put, restart
 
 
 def _sinks(

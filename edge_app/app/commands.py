@@ -10,6 +10,7 @@ from edge_app.capture.cameras import CameraGroup
 from edge_app.capture.snapshot import SnapshotTap
 from edge_app.config.models import CommandsSection
 from edge_app.errors import EndOfStream
+from edge_app.messages import CameraStatus
 from edge_app.publish.commands.command import (
     CommandRefusedError,
     DisableCamera,
@@ -61,7 +62,7 @@ class _Handlers:
         self._require(command.camera)
         shot = self._tap.take(command.camera, FRAME_WAIT_S)
         if shot is None:
-            status = self._cameras.statuses()[command.camera]
+            status = self._require(command.camera)
             why = status.state.value + (f", {status.reason}" if status.reason else "")
             words = f"camera {command.camera} brought no frame within {FRAME_WAIT_S:g} s: it is {why}"
             raise CommandRefusedError(Refusal.NOT_AVAILABLE, words)
@@ -75,16 +76,22 @@ class _Handlers:
         return Outcome(f"frame {shot.info.frame_id} of camera {command.camera}", snapshot)
 
     def _switch(self, camera: str, *, enabled: bool) -> None:
-        self._require(camera)
         try:
             self._cameras.switch(camera, enabled=enabled)
+        except KeyError:
+            raise self._unknown(camera) from None
         except EndOfStream:
             words = f"camera {camera} has ended: its file was played"
             raise CommandRefusedError(Refusal.NOT_AVAILABLE, words) from None
 
-    def _require(self, camera: str) -> None:
-        known = self._cameras.statuses()
-        if camera not in known:
-            found = f"the configuration enables no camera {camera!r}"
-            words = f"{found}; there are {', '.join(known)}"
-            raise CommandRefusedError(Refusal.UNKNOWN_CAMERA, words)
+    def _require(self, camera: str) -> CameraStatus:
+        """Return how a camera does, which a reload may let go of at any moment."""
+        status = self._cameras.statuses().get(camera)
+        if status is None:
+            raise self._unknown(camera)
+        return status
+
+    def _unknown(self, camera: str) -> CommandRefusedError:
+        found = f"the configuration enables no camera {camera!r}"
+        words = f"{found}; there are {', '.join(self._cameras.statuses())}"
+        return CommandRefusedError(Refusal.UNKNOWN_CAMERA, words)

@@ -21,6 +21,7 @@ from edge_app.app.reload_requests import Answers, ReloadRequests
 from edge_app.app.reload_steps import Running
 from edge_app.app.sinks import SinkBuilder
 from edge_app.config.loader import LoadedConfig, load_config, require_cameras
+from edge_app.config.models import AppConfig
 from edge_app.config.paths import service_state_directory
 from edge_app.config.per_model import config_of_model
 from edge_app.config.secret_names import name_warning
@@ -291,11 +292,11 @@ class Application:
     def _info(self, detectors: Mapping[str | None, Detector]) -> NodeInfo:
         return self._node_report.info(detectors)
 
-    def _secret(self, section: PasswordReference, where: str) -> str | None:
+    def _secret(self, config: AppConfig, section: PasswordReference, where: str) -> str | None:
         password = resolve_password(section, where)
         if password is not None:
             self._secrets.add(password)
-            if words := name_warning(self._config, where, password):
+            if words := name_warning(config, where, password):
                 logger.warning("%s", words)
         return password
 

@@ -6,10 +6,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from edge_app.capture.cameras import SUPERVISOR, CameraGroup
 from edge_app.errors import EXIT_FAILURE, StageHungError
-from edge_app.ops.progress import Part, ProgressWatch
+from edge_app.ops.progress import Part, ProgressWatch, say_briefly
 from edge_app.ops.run_record import RunRecord
 from edge_app.ops.sd_notify import notify
 from edge_app.pipeline.street import DEADLINE_S, Street
@@ -95,6 +96,8 @@ class HangGuard:
 
 
 def _end_at_once() -> None:
-    logger.critical("what hangs keeps the process from its end, which comes now")
-    notify(WATCHDOG_TRIGGER)
-    os._exit(EXIT_FAILURE)
+    try:
+        notify(WATCHDOG_TRIGGER)
+        say_briefly(partial(logger.critical, "what hangs keeps the process from its end, which comes now"))
+    finally:
+        os._exit(EXIT_FAILURE)

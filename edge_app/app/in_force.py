@@ -54,7 +54,12 @@ class InForce:
 
     def settle(self, config: AppConfig, secrets: Secrets, changes: Changes) -> None:
         """Note that all of it was taken over that does not need a restart."""
-        self.config, self.secrets = in_force(self.config, config, changes), secrets
+        kept = {**secrets.cameras}
+        for key in changes.restart:
+            section, _, name = key.partition(".")
+            if section == "cameras":  # what reads it, or will, has the password that it had
+                kept = _exchanged(kept, self.secrets.cameras, name)
+        self.config, self.secrets = in_force(self.config, config, changes), replace(secrets, cameras=kept)
 
 
 def _exchanged(before: Mapping[str, T], after: Mapping[str, T], name: str) -> dict[str, T]:

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 EXIT_RESTART = 3
 """Exit status of `edge-app reload`: what could be taken over was, and the rest needs a restart."""
 
-ReadSecret = Callable[[PasswordReference, str], str | None]
-"""Resolves the password of a section, of which the name is given too."""
+ReadSecret = Callable[[AppConfig, PasswordReference, str], str | None]
+"""Resolves the password of a configuration's section, of which the name is given too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ class ReloadResult:
 def read_secrets(config: AppConfig, read: ReadSecret) -> Secrets:
     """Return all passwords of a configuration. Raises ConfigError if one cannot be had."""
     return Secrets(
-        mqtt=read(config.mqtt, "mqtt"),
-        cameras={name: read(one, f"cameras.{name}") for name, one in enabled_cameras(config).items()},
+        mqtt=read(config, config.mqtt, "mqtt"),
+        cameras={name: read(config, one, f"cameras.{name}") for name, one in enabled_cameras(config).items()},
         sinks={
-            name: read(one, f"sinks.{name}")
+            name: read(config, one, f"sinks.{name}")
             for name, one in config.sinks.items()
             if one.type == "mqtt" and one.enabled
         },

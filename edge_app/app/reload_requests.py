@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from edge_app.app.reload import Reloader, ReloadResult
-from edge_app.errors import EXIT_CONFIG, EXIT_FAILURE
+from edge_app.app.reload import EXIT_RESTART, Reloader, ReloadResult
+from edge_app.errors import EXIT_FAILURE
 from edge_app.ops.node import NodeWatch
 from edge_app.ops.service_report import ServiceReport
 
@@ -62,8 +62,8 @@ class ReloadRequests:
         # A path that is no UTF-8 would be no JSON.
         problem = result.problem and self._redact(result.problem).encode(errors="backslashreplace").decode()
         result = replace(result, problem=problem)
-        wrong = result.problem if result.exit_status == EXIT_CONFIG else None
-        self._watch.trouble("configuration", wrong and f"the configuration was not reloaded: {_short(wrong)}")
+        if self._reloader.open:  # what the daemon's end keeps from being done is no trouble
+            self._watch.trouble("configuration", _trouble(result))
         severity = logging.WARNING if result.exit_status else logging.INFO
         logger.log(severity, "reloaded: %s", result, extra={"event": "reloaded"})
         self._report.reloaded(str(result))
@@ -96,6 +96,15 @@ class ReloadRequests:
             self._report.reloaded(words)
             return words, EXIT_FAILURE
         return str(result), result.exit_status
+
+
+def _trouble(result: ReloadResult) -> str | None:
+    """Return what is wrong with the node after a reload: it does not run as its configuration says."""
+    if result.problem is not None:
+        return f"the configuration was not reloaded: {_short(result.problem)}"
+    if result.exit_status in (0, EXIT_RESTART):
+        return None
+    return f"the configuration was reloaded in part; {result.refused[-1]}"
 
 
 def _short(problem: str) -> str:

@@ -120,6 +120,8 @@ class Attempt:
         self._revoked = False
         self._given_up_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"capture-{camera.camera_id}", daemon=True)
+        self._not_before_s = 0.0
+        """No wait counts from earlier on; only the supervisor's thread writes it."""
         self.opened = False
         self.waiting_since_s: float | None = time.monotonic()
         self.decoder: str | None = None
@@ -142,7 +144,8 @@ class Attempt:
         """Let time pass that does not count, because the whole process stood still."""
         since_s = self.waiting_since_s
         if since_s is not None:
-            self.waiting_since_s = since_s + seconds
+            # The reader may have gone on before us and written the time of just now: nothing lies ahead.
+            self._not_before_s = min(max(since_s, self._not_before_s) + seconds, time.monotonic())
 
     def is_alive(self) -> bool:
         """Whether its thread still runs, or hangs."""
@@ -170,6 +173,7 @@ class Attempt:
         since_s = self.waiting_since_s
         if since_s is None:
             return float("inf")
+        since_s = max(since_s, self._not_before_s)
         return since_s + (self._camera.stall_s if self.opened else self._camera.open_timeout_s + OPEN_GRACE_S)
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from edge_app.capture.attempt import Attempt, Camera, End
 from edge_app.capture.backoff import Backoff
@@ -40,6 +40,21 @@ lock an account, or an address, after a few wrong ones."""
 
 TICK_S = 1.0
 """So often cameras are looked at, although nothing is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is remembered of a camera that was let go, until the process ends.
+
+    Attributes:
+        next_frame_id: The id that its next frame would have had.
+        enabled: Whether no command disabled it.
+        connections: How often it began to stream.
+    """
+
+    next_frame_id: int = 0
+    enabled: bool = True
+    connections: int = 0
 
 
 class CameraWatch:
@@ -99,16 +114,32 @@ class CameraWatch:
         """Whether any of its readers runs, or hangs."""
         return any(attempt.is_alive() for attempt in self._attempts())
 
+    def forget_ended(self) -> None:
+        """Keep nothing of readers that were given up and have ended: each holds the memory of its frames."""
+        self._predecessors = [attempt for attempt in self._predecessors if attempt.is_alive()]
+        self._lingering = [attempt for attempt in self._lingering if attempt.is_alive()]
+
+    def past(self) -> Past:
+        """Return what a watch that takes its place goes on with; once, as it takes a frame's id."""
+        return Past(next(self.frame_ids), self.enabled, self._connections)
+
+    def resume(self, past: Past) -> None:
+        """Go on from what is remembered of the camera; before the first step."""
+        self.frame_ids = itertools.count(past.next_frame_id)
+        self.enabled = past.enabled
+        self._connections = past.connections
+        # From the first status on: a counter that falls to 0 in between would be read as one that began anew.
+        self.status = replace(self.status, reconnects=max(0, past.connections - 1))
+
     def follow(self, other: CameraWatch) -> None:
-        """Take the place of the watch of the same camera before it was altered, which was given up."""
-        self.enabled = other.enabled
-        self._connections += other._connections
+        """Wait for the readers of the same camera before it was let go, and count them as its own."""
         self._predecessors += [attempt for attempt in other._attempts() if attempt.is_alive()]
         self._replace_at_s = other._replace_at_s
 
     def step(self, now_s: float) -> float:
         """Do what is due, and return when something will be due next (monotonic seconds)."""
         try:
+            self.forget_ended()
             if self.through:
                 return float("inf")
             if not self.enabled:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
 
 from edge_app.capture.attempt import Camera
-from edge_app.capture.camera_watch import TICK_S, CameraWatch
+from edge_app.capture.camera_watch import TICK_S, CameraWatch, Past
 from edge_app.capture.frozen import SurfaceLooker
 from edge_app.errors import EndOfStream
 from edge_app.interfaces import CameraObserver, FrameSink
@@ -56,8 +55,8 @@ class CameraGroup:
         self._watches = {camera.camera_id: self._watch(camera) for camera in cameras}
         self._gone: list[CameraWatch] = []
         """Whose readers may still hang."""
-        self._next_ids: dict[str, int] = {}
-        """Of cameras that have gone: one that comes back goes on counting."""
+        self._past: dict[str, Past] = {}
+        """Of cameras that have gone: one that comes back goes on from there."""
         self._supervisor = threading.Thread(target=self._supervise, name=SUPERVISOR, daemon=True)
 
     def start(self) -> None:
@@ -89,10 +88,11 @@ class CameraGroup:
             KeyError: There is no such camera.
             EndOfStream: It has delivered all that it has.
         """
-        watch = self._watches[camera_id]
-        if watch.through:
-            raise EndOfStream
-        watch.enabled = enabled
+        with self._lock:  # else a reload that lets go of it just now would not remember it
+            watch = self._watches[camera_id]
+            if watch.through:
+                raise EndOfStream
+            watch.enabled = enabled
         self._wake.set()
 
     def statuses(self) -> Mapping[str, CameraStatus]:
@@ -113,16 +113,18 @@ class CameraGroup:
             watch = watches.pop(camera_id)
             watch.give_up()
             self._watches = watches
-            self._gone = [gone for gone in self._gone if gone.lives] + [watch]
-            self._next_ids[camera_id] = next_id = next(watch.frame_ids)
-            return next_id
+            self._gone = [*self._gone, watch]
+            self._past[camera_id] = past = watch.past()
+            return past.next_frame_id
 
     def next_frame_id(self, camera_id: str) -> int:
         """Return the id that the first frame of a camera will have which is not there now."""
-        return self._next_ids.get(camera_id, 0)
+        return self._past.get(camera_id, Past()).next_frame_id
 
     def add(self, camera: Camera) -> None:
         """Read one more camera. If it was let go before, its frames go on being counted.
+
+        What a command disabled stays so, however long ago it was let go.
 
         The device of a camera that was let go is opened only when its reader has ended, or hangs.
         """
@@ -130,7 +132,7 @@ class CameraGroup:
             before = [gone for gone in self._gone if gone.camera_id == camera.camera_id]
             self._gone = [gone for gone in self._gone if gone not in before]
             watch = self._watch(camera)
-            watch.frame_ids = itertools.count(self._next_ids.get(camera.camera_id, 0))
+            watch.resume(self._past.get(camera.camera_id, Past()))
             for gone in before:
                 watch.follow(gone)
             self._watches = {**self._watches, camera.camera_id: watch}
@@ -157,13 +159,24 @@ class CameraGroup:
             self._wake.clear()
             now_s = time.monotonic()
             if now_s - last_s > STOOD_STILL_S:
-                # Stopped, or paused with its machine: the readers had no chance to show a sign of life.
-                for watch in self._watches.values():
-                    watch.forgive(now_s - last_s)
+                self._forgive(now_s - last_s)
             last_s = now_s
             due_s = [self._step(watch, now_s) for watch in self._watches.values()]
+            self._forget_ended()
             next_s = min(due_s, default=now_s + TICK_S)
             self._wake.wait(max(0.0, min(next_s, now_s + TICK_S) - time.monotonic()))
+
+    def _forgive(self, seconds: float) -> None:
+        """Let time pass in which we stood still, or the machine: no reader could show a sign of life."""
+        for watch in self._watches.values():
+            watch.forgive(seconds)
+
+    def _forget_ended(self) -> None:
+        """Keep nothing of cameras that were let go and whose readers have ended."""
+        with self._lock:
+            for gone in self._gone:
+                gone.forget_ended()
+            self._gone = [gone for gone in self._gone if gone.lives]
 
     def _step(self, watch: CameraWatch, now_s: float) -> float:
         with self._lock:

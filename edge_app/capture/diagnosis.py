@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,6 +18,7 @@ from edge_app.errors import AccessRefusedError
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _STATUS = re.compile(rb"(?:RTSP|HTTP)/1\.[01] (\d{3}) ?([ -~]{0,60})")
 _CHALLENGE = re.compile(rb"(?im)^WWW-Authenticate:(.*)$")
+_LENGTH = re.compile(rb"(?im)^Content-Length:[ \t]*(\d{1,9})[ \t]*\r?$")
 _UNAUTHORIZED = (401, 403, 407)
 _MOST_BYTES = 1 << 16
 
@@ -116,18 +118,29 @@ def _exchange(
     else:
         lines = [f"GET {target} HTTP/1.0", f"Host: {netloc}"]
     lines += [] if answer is None else [f"Authorization: {answer}"]
-    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-    head = b""
-    while b"\r\n\r\n" not in head and len(head) < _MOST_BYTES:
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode(errors="surrogateescape"))
+    received = b""
+    while b"\r\n\r\n" not in received and len(received) < _MOST_BYTES:
         more = connection.recv(4096)
         if not more:
             break
-        head += more
+        received += more
+    head, _, body = received.partition(b"\r\n\r\n")
     found = _STATUS.match(head)
     if found is None:
         return 0, "", []
-    challenges = [value.decode("latin-1").strip() for value in _CHALLENGE.findall(head)]
-    return int(found[1]), found[2].decode().strip(), challenges
+    status, length = int(found[1]), _LENGTH.search(head)
+    if status == 401 and length is not None:
+        _skip(connection, min(int(length[1]), _MOST_BYTES) - len(body))
+    challenges = [value.decode(errors="surrogateescape").strip() for value in _CHALLENGE.findall(head)]
+    return status, found[2].decode().strip(), challenges
+
+
+def _skip(connection: socket.socket, left: int) -> None:
+    """Read the rest of a body, which the answer to the next request would come after."""
+    with suppress(TimeoutError):  # it may be shorter than it was said to be
+        while left > 0 and (more := connection.recv(min(left, 4096))):
+            left -= len(more)
 
 
 def _connect(scheme: str, host: str, port: int, timeout_s: float) -> socket.socket:

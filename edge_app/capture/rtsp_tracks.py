@@ -94,7 +94,7 @@ def _ask(
     """Send DESCRIBE and return status, headers with lower-case names, and body."""
     lines = [f"DESCRIBE {url} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp"]
     lines += [f"Authorization: {answer}"] if answer else []
-    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode(errors="surrogateescape"))
     head, rest = _until_blank_line(connection)
     status = re.match(r"RTSP/1\.\d (\d{3})", head)
     if status is None:
@@ -122,4 +122,4 @@ def _until_blank_line(connection: socket.socket) -> tuple[str, bytes]:
             raise ValueError("it hung up")
         received += more
     head, _, rest = received.partition(b"\r\n\r\n")
-    return head.decode("latin-1"), rest
+    return head.decode(errors="surrogateescape"), rest

@@ -47,8 +47,10 @@ DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 PRECISIONS = {np.float32: "fp32", np.float16: "fp16"}
 
 DEFAULT_SLOTS = 2
-SLICE_S = 1.0
 """One batch is letterboxed while the other one runs."""
+
+SLICE_S = 1.0
+"""A wait for a batch is cut into such slices, each of which counts once; see `_outputs`."""
 
 CLOSE_TIMEOUT_S = 0.5
 """Longest wait for a batch that runs: the street has waited for it before."""

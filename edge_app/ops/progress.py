@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edge_app.patience import Patience
 
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.5
 FRESH_S = 5.0
 """A watch that has not looked for so long hangs itself."""
+
+SAYING_S = 0.5
+"""So long the log is waited for by whoever ends the process: it may be what hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +100,31 @@ class ProgressWatch:
             idle_s = self._patience[part.name].look(sign.work, sign.done)
             if idle_s >= part.deadline_s():
                 self._hung = True
-                logger.critical("stage %s has work and has done nothing for %.0f s", part.name, idle_s)
-                logger.critical("its thread %s: %s", part.thread, stack_of(part.thread))
-                self._on_hang(part, idle_s)
+                try:
+                    stack = stack_of(part.thread)
+                    say_briefly(partial(_say_what_hangs, part, idle_s, stack))
+                finally:
+                    self._on_hang(part, idle_s)
                 return
 
     def _main(self) -> None:
         while not self._stop.wait(POLL_S) and not self._hung:
             self.step()
+
+
+def say_briefly(say: Callable[[], None]) -> None:
+    """Log something, and wait for it no longer than 0.5 s.
+
+    Where standard error is a pipe that nobody reads, who writes to it keeps the log's lock for ever.
+    """
+    saying = threading.Thread(target=say, name="last-words", daemon=True)
+    saying.start()
+    saying.join(SAYING_S)
+
+
+def _say_what_hangs(part: Part, idle_s: float, stack: str) -> None:
+    logger.critical("stage %s has work and has done nothing for %.0f s", part.name, idle_s)
+    logger.critical("its thread %s: %s", part.thread, stack)
 
 
 def stack_of(thread_name: str) -> str:

@@ -225,7 +225,7 @@ class _Walk:
         self._fed = False
         """Whether the feeder is done; what it fed may still be on its way."""
         self._turning = threading.RLock()
-        """Held while the stages begin again, and while the lanes are closed for good."""
+        """Held while the stages begin again, and while the lanes are closed for good. Nobody holds two."""
         self._behind = f" {model.name}" if model.name else ""
         self._submitting = self._awaiting = self._holding = False
         self._handled = 0
@@ -266,7 +266,8 @@ class _Walk:
     @property
     def over(self) -> bool:
         """Whether it has ended and is not to begin again: its only camera may just be on its way here."""
-        return self.ended and not self._model.lanes.must_reopen
+        with self._turning:  # else it may begin again between the two, and seem to need it no more
+            return self.ended and not self._model.lanes.must_reopen
 
     def revive(self) -> None:
         """Start the stages again if they have ended for want of cameras, and one has come."""

@@ -94,6 +94,31 @@ def test_a_camera_of_a_model_that_is_not_loaded_needs_a_restart() -> None:
     assert dict(kept.cameras) == dict(before.cameras)
 
 
+@pytest.mark.parametrize("yard", [{}, {"yard": {"uri": "scene://street", "enabled": False}}])
+def test_cameras_that_run_stay_until_a_restart_where_none_could_take_their_place(
+    yard: dict[str, Any],
+) -> None:
+    door = {"uri": "scene://street", "model": "faces"}
+    before, models = config(), {"faces": {"path": "demo"}}
+    after = config(cameras={"door": door, **yard}, models=models)
+    found = changes(before, after)
+    assert (found.put, found.removed, found.restart) == ((), (), ("cameras.door", "cameras.yard"))
+    kept = in_force(before, after, found)
+    assert dict(kept.cameras) == dict(before.cameras)
+    assert changes(kept, before) == changes(before, before), "it goes on as it was"
+    gate = {"uri": "scene://street?seed=2"}
+    found = changes(kept, config(cameras={"door": door, "gate": gate, **yard}, models=models))
+    assert (found.put, found.removed, found.restart) == (("gate",), ("yard",), ("cameras.door",))
+
+
+def test_of_cameras_that_run_only_perhaps_the_unwanted_go_also_where_the_others_stay() -> None:
+    after = config(
+        cameras={"door": {"uri": "scene://street", "model": "faces"}}, models={"faces": {"path": "demo"}}
+    )
+    found = find_changes(config(), after, NONE, NONE, {None}, {"cameras.gate"})
+    assert (found.removed, found.restart) == (("gate",), ("cameras.door", "cameras.yard"))
+
+
 def test_of_a_further_model_that_is_loaded_all_but_its_thresholds_needs_a_restart() -> None:
     models: dict[str, Any] = {"faces": {"path": "demo"}}
     before = config(models=models)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from edge_app.app.daemon import Application
 from edge_app.app.reload import EXIT_RESTART, Reloader, ReloadResult, read_secrets
 from edge_app.app.reload_steps import Running
 from edge_app.config.loader import load_config
+from edge_app.config.secrets import SecretRegistry
 from edge_app.ops.logging import set_level
 
 YARD = {"uri": "scene://street"}
@@ -24,12 +28,14 @@ class Node:
 
     Attributes:
         done: What was done, in order.
+        passwords: By whose they are, such as `cameras.yard`.
         at: By what is done, in words: called when it is.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.done: list[str] = []
+        self.passwords: dict[str, str] = {}
         self.at: dict[str, Callable[[], object]] = {}
         self.reloader: Reloader
 
@@ -41,7 +47,7 @@ class Node:
         self.write(**sections)
         loaded = load_config(self._file)
         self.reloader = Reloader(loaded, read_secrets(loaded.config, self._secret), self._secret, log_level)
-        self.reloader.begin(self._running())
+        self.reloader.begin(self.running())
 
     def reload(self, **sections: Any) -> ReloadResult:
         """Reload a file of these sections; `done` holds what that does."""
@@ -53,11 +59,10 @@ class Node:
         self.done.append(words)
         self.at.get(words, lambda: None)()
 
-    @staticmethod
-    def _secret(section: object, where: str) -> str | None:
-        return None
+    def _secret(self, config: object, section: object, where: str) -> str | None:
+        return self.passwords.get(where)
 
-    def _running(self) -> Running:
+    def running(self) -> Running:
         fleet = SimpleNamespace(
             lanes={None: None},
             models={"yard": None},
@@ -139,3 +144,44 @@ def test_a_step_that_failed_is_undone_where_it_is_not_wanted_any_more(node: Node
     del node.at["camera yard"]
     altered = node.reload(cameras={"yard": {**YARD, "max_fps": 1}})
     assert altered.applied == ("camera yard altered",), "it may be as it was, or not"
+
+
+FACES: dict[str, Any] = {"models": {"faces": {"path": "demo"}}}
+
+
+def test_a_password_that_came_with_a_model_that_was_refused_is_taken_over_without_it(node: Node) -> None:
+    node.start(cameras={"yard": YARD}, **FACES)
+    node.passwords["cameras.yard"] = "new"
+    refused = node.reload(cameras={"yard": {**YARD, "model": "faces"}}, **FACES)
+    assert refused.refused == ("cameras.yard needs a restart",)
+    assert node.done == []
+    assert node.reload(cameras={"yard": YARD}, **FACES).applied == ("camera yard altered",)
+    assert node.reload(cameras={"yard": YARD}, **FACES) == ReloadResult()
+
+
+def test_a_camera_that_stays_until_a_restart_keeps_its_password(node: Node) -> None:
+    node.passwords["cameras.yard"] = "old"
+    node.start(cameras={"yard": YARD}, **FACES)
+    refused = node.reload(cameras={"door": {**DOOR, "model": "faces"}}, **FACES)
+    assert refused.refused == ("cameras.door needs a restart", "cameras.yard needs a restart")
+    assert node.reload(cameras={"yard": YARD}, **FACES) == ReloadResult()
+
+
+def test_a_password_is_compared_with_the_names_of_the_configuration_that_is_read(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BROKER", "gatehouse")
+    mqtt = {"username": "me", "password_env": "BROKER"}
+    node.write(mqtt=mqtt)
+    loaded = load_config(tmp_path / "edge.yaml")
+    read = partial(Application._secret, cast("Any", SimpleNamespace(_secrets=SecretRegistry())))
+    reloader = Reloader(loaded, read_secrets(loaded.config, read), read)
+    reloader.begin(node.running())
+    node.write(mqtt=mqtt, cameras={"yard": YARD, "gatehouse": DOOR})
+    with caplog.at_level(logging.WARNING):
+        assert reloader.reload().applied == ("camera gatehouse added",)
+        assert "mqtt: the password stands in a name of a camera" in caplog.text
+        caplog.clear()
+        node.write(mqtt=mqtt)
+        assert reloader.reload().applied == ("camera gatehouse removed",)
+        assert "the password stands in a name" not in caplog.text

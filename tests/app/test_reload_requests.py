@@ -5,25 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from edge_app.app.reload_requests import ReloadRequests
 from edge_app.messages import CameraState
-from edge_app.ops.node import NodeWatch
 from edge_app.ops.service_report import ServiceReport, ServiceState
-from tests.app.test_reload import DOOR, YARD, Node
+from tests.app.test_reload import DOOR, YARD, Node, fail
 from tests.brokers import until
 
 
 class Asked:
-    """A node that can be asked to reload, and what the service manager hears of it."""
+    """A node that can be asked to reload, and what the service manager and the node's status hear of it."""
 
     def __init__(self, node: Node, report: ServiceReport) -> None:
         self.node, self.report = node, report
-        watch = NodeWatch([], cast("Any", None), lambda state, reason: None)
-        self.requests = ReloadRequests(node.reloader, report, watch, str)
+        self.troubles: list[str | None] = []
+        watch = SimpleNamespace(trouble=lambda part, words: self.troubles.append(words))
+        self.requests = ReloadRequests(node.reloader, report, cast("Any", watch), str)
         self.threads: list[threading.Thread] = []
 
     def ask(self, call: Callable[[], object] | None = None) -> threading.Thread:
@@ -115,4 +116,30 @@ def test_one_that_hangs_does_not_hold_up_the_end_and_is_not_told_after_it(
     reload.join(10)
     waiting.join(10)
     assert told == ["RELOADING=1", "STOPPING=1"]
+    assert asked.troubles == [], "what the end keeps from being done is none"
     assert asked.node.done == ["camera door", "revive"], "nothing more is begun"
+
+
+def test_what_is_wrong_with_the_configuration_is_told_until_a_reload_works(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, both = asked.node, {"yard": YARD, "door": DOOR}
+
+    def told_of(**sections: Any) -> str:
+        node.write(**sections)
+        asked.requests.reload()
+        return asked.troubles[-1] or ""
+
+    assert "the configuration was not reloaded: " in told_of(cameras={})
+    node.at["camera door"] = fail
+    in_part = (
+        "the configuration was reloaded in part; the rest: unexpected RuntimeError, see the log, and restart"
+    )
+    assert told_of(cameras=both) == in_part
+    del node.at["camera door"]
+    with monkeypatch.context() as patched:
+        patched.setattr("edge_app.app.reload.load_config", lambda path: fail())
+        assert told_of() == "the configuration was not reloaded: unexpected RuntimeError, see the log"
+    assert told_of(cameras=both) == ""
+    told_of(cameras={})
+    assert told_of(cameras=both, node={"name": "other"}) == "", "a restart that is needed is none"

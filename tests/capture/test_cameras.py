@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edge_app.capture import camera_watch
-from edge_app.capture.attempt import Camera
+from edge_app.capture.attempt import Attempt, Camera
 from edge_app.capture.camera_watch import MAX_ABANDONED_PER_CAMERA
 from edge_app.capture.cameras import MAX_ABANDONED, CameraGroup
+from edge_app.capture.frozen import SurfaceLooker
 from edge_app.errors import CaptureError, EndOfStream
 from edge_app.interfaces import Picture
 from edge_app.messages import CameraState
@@ -543,6 +548,60 @@ def test_the_device_of_an_altered_camera_is_opened_when_its_reader_has_closed_it
     assert status.reconnects == 1
 
 
+def test_the_reconnects_of_an_altered_camera_never_fall(
+    run: Run, sink: RecordingSink, observer: RecordingObserver, hang: threading.Event
+) -> None:
+    group = run(camera("a", ActingSource(script(still, CaptureError("it hung up"))), ActingSource(streaming)))
+    wait_until(lambda: group.statuses()["a"].reconnects == 1)
+    sink.wait_frames("a", 3)
+    group.let_go("a")
+    told = len(observer.seen)
+    group.add(camera("a", ActingSource(streaming, until(hang)), open_timeout_s=60.0))
+    assert group.statuses()["a"].reconnects == 1
+    _, status = observer.wait("a", CONNECTING, after=told)
+    assert status.reconnects == 1
+    hang.set()
+    _, status = observer.wait("a", STREAMING, after=told)
+    assert status.reconnects == 2
+
+
+class Pool:
+    """Stands for the memory of a camera's frames."""
+
+
+def with_pool(camera_id: str, close: Callable[[], None]) -> tuple[Camera, weakref.ref[Pool]]:
+    """Return a camera that streams and closes so, and what tells whether its memory is still held."""
+    pool = Pool()
+
+    def create(pool: Pool = pool) -> ActingSource:
+        source = ActingSource(streaming)
+        source.close = close  # type: ignore[method-assign]
+        return source
+
+    return replace(camera(camera_id, ActingSource(streaming)), create_source=create), weakref.ref(pool)
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_nothing_is_held_of_a_camera_whose_reader_has_ended(
+    run: Run, sink: RecordingSink, hang: threading.Event, comes_back: bool
+) -> None:
+    made, pool = with_pool("a", until(hang))
+    group = run(made)
+    del made
+    sink.wait_frames("a", 3)
+    group.let_go("a")
+    if comes_back:
+        group.add(camera("a", ActingSource(streaming), stall_s=60.0))  # no other reconnect helps
+        sink.wait_frames("a", 3)
+    hang.set()
+
+    def freed() -> bool:
+        gc.collect()
+        return pool() is None
+
+    wait_until(freed)
+
+
 def test_a_reader_that_hangs_does_not_keep_an_altered_camera_away_and_counts_as_abandoned(
     run: Run, sink: RecordingSink, hang: threading.Event
 ) -> None:
@@ -575,3 +634,45 @@ def test_a_disabled_camera_stays_disabled_when_it_is_altered(
     assert sink.count("a") == count
     group.switch("a", enabled=True)
     sink.wait_frames("a", 3)
+
+
+def test_a_disabled_camera_stays_disabled_when_all_cameras_are_let_go_before_any_comes_back(
+    run: Run, sink: RecordingSink, observer: RecordingObserver
+) -> None:
+    group = run(camera("a", ActingSource(streaming)), camera("b", ActingSource(streaming)))
+    sink.wait_frames("a", 3)
+    group.switch("a", enabled=False)
+    observer.wait("a", CameraState.DISABLED)
+    wait_until(lambda: not group._watches["a"].lives)
+    for name in "ab":  # as a change of the transport does
+        group.let_go(name)
+    told, count = len(observer.seen), sink.count("a")
+    for name in "ab":
+        group.add(camera(name, ActingSource(streaming)))
+    sink.wait_frames("b", 20)
+    observer.wait("a", CameraState.DISABLED, after=told)
+    assert sink.count("a") == count
+    group.switch("a", enabled=True)
+    sink.wait_frames("a", 3)
+
+
+@pytest.mark.parametrize("reader_first", [True, False])
+def test_what_stood_still_is_forgiven_and_a_hang_afterwards_is_not(
+    hang: threading.Event, monkeypatch: pytest.MonkeyPatch, reader_first: bool
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("edge_app.capture.attempt.time", SimpleNamespace(monotonic=lambda: now_s))
+    watched = camera("a", ActingSource(streaming), stall_s=8.0)
+    attempt = Attempt(watched, RecordingSink(), itertools.count(), hang.set, SurfaceLooker())
+    attempt.opened = True
+    now_s += 5.0  # of silence
+    now_s += 3600.0  # the process stood still
+    if reader_first:
+        attempt._alive()
+    attempt.forgive(3600.0)
+    assert attempt.overdue_at_s == now_s + (8.0 if reader_first else 3.0)
+    attempt._alive()
+    assert attempt.overdue_at_s == now_s + 8.0
+    attempt.waiting_since_s = None
+    attempt.forgive(3600.0)
+    assert attempt.overdue_at_s == float("inf"), "it is not the source that is waited for"

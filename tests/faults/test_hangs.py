@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,7 @@ def start_daemon(
     folder: Path, config: Path, part: str, trigger: Path, deadline_s: str, **env: str
 ) -> subprocess.Popen[bytes]:
     """Start a daemon of which a part hangs once `trigger` is there; its log is `log` in the folder."""
-    with (folder / "log").open("wb") as output:
+    with (folder / "log").open("r+b" if (folder / "log").is_fifo() else "wb", buffering=0) as output:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.faults.hanging_daemon", config, part, trigger, deadline_s],
             env=environment(RUNTIME_DIRECTORY=str(folder / "run"), **env),
@@ -89,6 +91,32 @@ def test_what_hangs_is_named_and_ends_the_process(
         until(lambda: recorder.on(f"{BASE}/status")[-1]["state"] == "lost", "the broker says so")
     else:
         assert (status["state"], f"stage '{part}' hangs" in status["reason"]) == ("stopping", True)
+
+
+def test_a_log_that_nobody_reads_does_not_keep_it_from_its_end(
+    manager: ServiceManager, tmp_path: Path
+) -> None:
+    pytest.importorskip("cv2")
+    pytest.importorskip("onnxruntime")
+    config = write_config(tmp_path / "edge.yaml", None, {"yard": SCENE})
+    trigger, log = tmp_path / "hang", tmp_path / "log"
+    os.mkfifo(log)
+    places = {"STATE_DIRECTORY": str(tmp_path / "state")}
+    process = start_daemon(tmp_path, config, "postprocess", trigger, "1.5", **places, **manager.environment())
+    filling = os.open(log, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        until(lambda: manager.values("READY"), "it works", timeout_s=30)
+        with suppress(BlockingIOError):
+            while os.write(filling, b"x" * 512):
+                pass
+        trigger.touch()
+        assert process.wait(1.5 + ENDING_S + 1) == 1, "the log is waited for, twice for half a second"
+    finally:
+        process.kill()
+        process.wait()
+        os.close(filling)
+    assert manager.values("WATCHDOG")[-1] == "trigger"
+    assert any("stage 'postprocess' hangs" in status for status in manager.values("STATUS"))
 
 
 def test_a_hang_is_told_by_the_next_run_though_the_process_is_killed_meanwhile(

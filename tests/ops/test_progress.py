@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from edge_app.ops import progress
 from edge_app.ops.progress import FRESH_S, POLL_S, Part, ProgressWatch, Sign, stack_of
 
 DEADLINE_S = 10.0
@@ -100,6 +101,29 @@ def test_a_thread_of_its_own_looks_and_ends(caplog: pytest.LogCaptureFixture) ->
     watch.stop()
     assert "its thread nobody: it has ended" in caplog.text
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+
+
+def test_a_log_that_hangs_does_not_keep_it_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SAYING_S", 0.05)
+    goes_on = threading.Event()
+
+    class Stuck(logging.Handler):
+        """Writes to a pipe that nobody reads."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            goes_on.wait()
+
+    handler = Stuck()
+    progress.logger.addHandler(handler)
+    bench = Bench(lambda: Sign(work=True, done=7))
+    looking = threading.Thread(target=bench.look, args=(DEADLINE_S + POLL_S,), daemon=True)
+    try:
+        looking.start()
+        looking.join(10)
+        assert bench.hung
+    finally:
+        goes_on.set()
+        progress.logger.removeHandler(handler)
 
 
 def test_the_stack_of_a_thread_ends_where_it_waits() -> None:

@@ -152,6 +152,32 @@ def test_a_street_whose_new_camera_had_no_frames_ends() -> None:
     assert not running.is_alive()
 
 
+def test_a_model_that_begins_again_while_it_is_asked_is_not_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    backends = {"faces": MemoryBackend(), "cars": MemoryBackend()}
+    street, _, _, lanes = make_street(backends, 3, ["door"])
+    stop = threading.Event()
+    running = threading.Thread(target=street.run, args=(stop,), daemon=True)
+    running.start()
+    walk = street._walks[0]
+    until(lambda: walk.over, "it has ended")
+    lanes["faces"].add("door", live=False)
+    reviving = threading.Thread(target=walk.revive)
+    must_reopen = vars(FrameLanes)["must_reopen"].fget
+
+    def meanwhile(asked: FrameLanes) -> bool:
+        if not reviving.ident and threading.current_thread() is threading.main_thread():
+            reviving.start()
+            reviving.join(1.0)  # long enough, if nothing holds it up
+        return bool(must_reopen(asked))
+
+    monkeypatch.setattr(FrameLanes, "must_reopen", property(meanwhile))
+    assert not walk.over
+    reviving.join(10)
+    assert not walk.ended
+    stop.set()
+    running.join(10)
+
+
 def street_threads(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == name]
 
