@@ -50,11 +50,13 @@ class Past:
         next_frame_id: The id that its next frame would have had.
         enabled: Whether no command disabled it.
         connections: How often it began to stream.
+        fallbacks: How many of its decoders failed and were replaced.
     """
 
     next_frame_id: int = 0
     enabled: bool = True
     connections: int = 0
+    fallbacks: int = 0
 
 
 class CameraWatch:
@@ -92,7 +94,7 @@ class CameraWatch:
         self.through = False
         self.enabled = True
         """Set by any thread; the supervisor does what it says."""
-        self._connections = 0
+        self._connections = self._fallbacks_before = 0
         self._streaming_since_s: float | None = None
         self._retry_at_s = 0.0
         self._replace_at_s = 0.0
@@ -121,15 +123,17 @@ class CameraWatch:
 
     def past(self) -> Past:
         """Return what a watch that takes its place goes on with; once, as it takes a frame's id."""
-        return Past(next(self.frame_ids), self.enabled, self._connections)
+        return Past(next(self.frame_ids), self.enabled, self._connections, self._fallbacks())
 
     def resume(self, past: Past) -> None:
         """Go on from what is remembered of the camera; before the first step."""
         self.frame_ids = itertools.count(past.next_frame_id)
         self.enabled = past.enabled
-        self._connections = past.connections
+        self._connections, self._fallbacks_before = past.connections, past.fallbacks
         # From the first status on: a counter that falls to 0 in between would be read as one that began anew.
-        self.status = replace(self.status, reconnects=max(0, past.connections - 1))
+        self.status = replace(
+            self.status, reconnects=max(0, past.connections - 1), decoder_fallbacks=past.fallbacks
+        )
 
     def follow(self, other: CameraWatch) -> None:
         """Wait for the readers of the same camera before it was let go, and count them as its own."""
@@ -243,13 +247,16 @@ class CameraWatch:
             width=width,
             height=height,
             reconnects=self._connections - 1,
-            decoder_fallbacks=self._camera.fallbacks(),
+            decoder_fallbacks=self._fallbacks(),
         )
         if attempt.frozen:
             words = f"the same picture for {self._camera.frozen_s:g} s; its frames go on to be looked at"
             self._show(CameraState.FROZEN, words)
         else:
             self._show(CameraState.STREAMING, None)
+
+    def _fallbacks(self) -> int:
+        return self._fallbacks_before + self._camera.fallbacks()
 
     def _lose(self, attempt: Attempt, state: CameraState, reason: str, now_s: float) -> None:
         if self._streaming_since_s is not None and now_s - self._streaming_since_s >= STEADY_S:

@@ -548,21 +548,23 @@ def test_the_device_of_an_altered_camera_is_opened_when_its_reader_has_closed_it
     assert status.reconnects == 1
 
 
-def test_the_reconnects_of_an_altered_camera_never_fall(
+def test_the_counts_of_an_altered_camera_never_fall(
     run: Run, sink: RecordingSink, observer: RecordingObserver, hang: threading.Event
 ) -> None:
-    group = run(camera("a", ActingSource(script(still, CaptureError("it hung up"))), ActingSource(streaming)))
+    breaks = ActingSource(script(still, CaptureError("it hung up")))
+    group = run(camera("a", breaks, ActingSource(streaming), fallbacks=lambda: 2))
     wait_until(lambda: group.statuses()["a"].reconnects == 1)
     sink.wait_frames("a", 3)
     group.let_go("a")
     told = len(observer.seen)
-    group.add(camera("a", ActingSource(streaming, until(hang)), open_timeout_s=60.0))
-    assert group.statuses()["a"].reconnects == 1
+    group.add(camera("a", ActingSource(streaming, until(hang)), open_timeout_s=60.0, fallbacks=lambda: 1))
+    status = group.statuses()["a"]
+    assert (status.reconnects, status.decoder_fallbacks) == (1, 2)
     _, status = observer.wait("a", CONNECTING, after=told)
-    assert status.reconnects == 1
+    assert (status.reconnects, status.decoder_fallbacks) == (1, 2)
     hang.set()
     _, status = observer.wait("a", STREAMING, after=told)
-    assert status.reconnects == 2
+    assert (status.reconnects, status.decoder_fallbacks) == (2, 3)
 
 
 class Pool:
