@@ -25,8 +25,8 @@ FORMAT = 1
 OVERHEAD_BYTES = 96
 """What a row takes beside topic and payload, about."""
 BUSY_TIMEOUT_S = 2.0
-VICTIMS = 256
-"""Rows that are looked at together when the oldest must go."""
+TOGETHER = 256
+"""Rows that are changed or deleted in one transaction."""
 
 SCHEMA = """
 CREATE TABLE messages (
@@ -181,8 +181,8 @@ class OutboxStore:
 
     def delete(self, positions: Sequence[int]) -> None:
         """Commit that rows are gone; those that are not there count as gone. Raises sqlite3.Error."""
-        for start in range(0, len(positions), VICTIMS):
-            chunk = positions[start : start + VICTIMS]
+        for start in range(0, len(positions), TOGETHER):
+            chunk = positions[start : start + TOGETHER]
             marks = ", ".join("?" * len(chunk))
             with self._transaction(self._deleter) as database:
                 gone = database.execute(
@@ -228,7 +228,7 @@ class OutboxStore:
         while self.size_bytes > max_bytes and self.count:
             oldest = self._deleter.execute(
                 "SELECT position, bytes, camera FROM messages WHERE position > ? ORDER BY position LIMIT ?",
-                (above, VICTIMS),
+                (above, TOGETHER),
             ).fetchall()
             if not oldest:
                 break
@@ -312,14 +312,27 @@ class OutboxStore:
             if differing:
                 names = ", ".join(sorted(differing))
                 raise UnusableStoreError(f"its table {table} is not that of format {FORMAT}: {names}")
-        # After a restart of the machine only the clock on the wall tells how long ago that was, if it was
-        # right both times: a machine without a battery begins in 1970, and nothing must be lost for that.
-        with self._transaction(self._writer) as database:
-            database.execute(
+        self._count_on_ages()
+
+    def _count_on_ages(self) -> None:
+        """Count the age of rows of before the machine was started by the clock of now.
+
+        Only the clock on the wall tells how long ago that was, if it was right both times: a machine without
+        a battery begins in 1970, and nothing must be lost for that. A few rows at a time, for until a
+        transaction ends its log holds every page of it: a disk that an outbox has filled has no room for
+        that. What is done stays done; a commit that is lost with the power is made again.
+        """
+        now = (self._clock_s(), self._unix_s(), self._boot, int(self._clock_synced()))
+        last: int | None = 0
+        while last is not None:
+            changed = self._deleter.execute(
                 "UPDATE messages SET boot = ?3, stored_s = ?1 - "
-                "CASE WHEN ?4 AND clock_synced THEN max(0, ?2 - stored_unix_s) ELSE 0 END WHERE boot != ?3",
-                (self._clock_s(), self._unix_s(), self._boot, int(self._clock_synced())),
-            )
+                "CASE WHEN ?4 AND clock_synced THEN max(0, ?2 - stored_unix_s) ELSE 0 END "
+                "WHERE position IN (SELECT position FROM messages "
+                "WHERE position > ?5 AND boot != ?3 ORDER BY position LIMIT ?6) RETURNING position",
+                (*now, last, TOGETHER),
+            ).fetchall()
+            last = max((position for (position,) in changed), default=None)
 
     def _drop(self, above: int, through: int) -> Counter[str]:
         with self._transaction(self._deleter) as database:

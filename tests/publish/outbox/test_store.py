@@ -123,6 +123,28 @@ def test_after_a_restart_of_the_machine_ages_go_on(
     store.close()
 
 
+def test_counting_on_ages_needs_little_room_on_the_disk_and_goes_on_where_it_ended(
+    tmp_path: Path, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outbox may have filled the disk; what is not through when the power fails is begun again."""
+    monkeypatch.setattr(module, "boot_id", lambda: "first")
+    store = open_store(tmp_path / "o.db", clocks)
+    for start in range(0, 6000, 200):
+        store.append(rows(*range(start, start + 200), size=3600))
+    store.close()
+    with sqlite3.connect(tmp_path / "o.db") as database:
+        database.execute("UPDATE messages SET boot = 'second', stored_s = 7 WHERE position <= 1000")
+    database.close()
+    clocks.unix_s, clocks.boot_s = clocks.unix_s + 100, 3.0
+    monkeypatch.setattr(module, "boot_id", lambda: "second")
+    store = open_store(tmp_path / "o.db", clocks)
+    assert (tmp_path / "o.db").stat().st_size > 20 << 20
+    assert (tmp_path / "o.db-wal").stat().st_size < 8 << 20
+    found = store._reader.execute("SELECT boot, stored_s, count(*) FROM messages GROUP BY 1, 2 ORDER BY 2")
+    assert found.fetchall() == [("second", -97.0, 5000), ("second", 7.0, 1000)]
+    store.close()
+
+
 def test_a_clock_that_was_not_set_loses_nothing(
     tmp_path: Path, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
