@@ -21,6 +21,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from edge_app.errors import EdgeAppError
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 GROUP = 256
 """Most messages of one commit."""
+CHUNKS = 16
+"""Most transactions in a row that drop what is beyond a bound: what waits in memory is written in between."""
 MOST_WAITING = 4096
 """Messages in memory that wait for the disk; beyond it the disk counts as unwritable."""
 TICK_S = 0.5
@@ -336,21 +339,23 @@ class Outbox:
             )
 
     def _keep_bounds(self, store: OutboxStore, *, look_at_ages: bool) -> None:
-        beyond = expired = Counter[str]()
         with self._lock:
             self._window.dropping = True
             above = self._window.last_on_its_way()
+        bounds, some = self._bounds, False
         try:
-            beyond = store.drop_beyond(self._bounds.max_bytes, above=above)
-            if look_at_ages:
-                expired = store.drop_older(self._bounds.max_age_s, above=above)
+            for gone in islice(store.drop_beyond(bounds.max_bytes, above=above), CHUNKS):
+                some = True
+                self._count(gone, DropReason.OUTBOX_FULL)
+            ages = store.drop_older(bounds.max_age_s, above=above) if look_at_ages else ()
+            for gone in islice(ages, CHUNKS):
+                some = True
+                self._count(gone, DropReason.OUTBOX_EXPIRED)
         finally:
             with self._lock:
                 self._window.dropping = False
-                if beyond or expired:
+                if some:
                     self._window.dropped_above(above)
-            self._count(expired, DropReason.OUTBOX_EXPIRED)
-            self._count(beyond, DropReason.OUTBOX_FULL)
 
     def _open(self) -> OutboxStore:
         store = self._file.open()

@@ -423,14 +423,14 @@ def test_what_is_taken_while_the_bounds_are_looked_at_is_not_dropped(
     original = getattr(store, bound)
     dropped, lost = Counter[str](), set[int]()
 
-    def beside_a_connection_that_is_quick(*arguments: float, above: int) -> Counter[str]:
+    def beside_a_connection_that_is_quick(*arguments: float, above: int) -> Iterator[Counter[str]]:
         taken = set()
         while (message := outbox.take()) is not None:
             taken.add(message.position)
-        found: Counter[str] = original(*arguments, above=above)
-        lost.update(taken - {row.position for row in store.after(0, 100)})
-        dropped.update(found)
-        return found
+        for gone in original(*arguments, above=above):
+            lost.update(taken - {row.position for row in store.after(0, 100)})
+            dropped.update(gone)
+            yield gone
 
     monkeypatch.setattr(store, bound, beside_a_connection_that_is_quick)
     if bound == "drop_older":
@@ -439,6 +439,37 @@ def test_what_is_taken_while_the_bounds_are_looked_at_is_not_dropped(
         put(outbox, *range(8, 16))
     until(lambda: dropped.total() > 0, "the oldest go")
     assert not lost, "what is on its way is kept until it is confirmed, and not counted as dropped"
+
+
+@pytest.mark.parametrize("bound", ["drop_beyond", "drop_older"])
+def test_what_went_before_the_disk_failed_is_counted_and_not_sent(
+    bench: Bench, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = bench.open(max_bytes=700 * (24 + 7 + OVERHEAD_BYTES), max_age_s=60)
+    put(outbox, *range(100, 700))
+    on_disk(outbox, 600)
+    outbox.connected()
+    take(outbox, 1)  # which reads others ahead
+    store = outbox._store
+    assert store is not None
+    drop, calls = store._drop, Counter[str]()
+
+    def fails_after_the_first(above: int, through: int) -> Counter[str]:
+        calls["drop"] += 1
+        if calls["drop"] == 2:
+            raise sqlite3.OperationalError("database or disk is full")
+        return drop(above, through)
+
+    monkeypatch.setattr(store, "_drop", fails_after_the_first)
+    if bound == "drop_beyond":
+        outbox._bounds = OutboxBounds(max_bytes=0)
+        reason = DropReason.OUTBOX_FULL
+    else:
+        bench.now_s += 61
+        reason = DropReason.OUTBOX_EXPIRED
+    until(lambda: calls["drop"] > 1, "the disk fails")
+    until(lambda: bench.drops.counts[reason] == 599, "all are counted")
+    assert outbox.take() is None
 
 
 def test_rows_are_not_written_twice_when_what_follows_fails(bench: Bench) -> None:
