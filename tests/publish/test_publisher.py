@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_app.errors import PublishError, StageFailedError
 from edge_app.messages import CameraState, CameraStatus, DropReason, NodeState
+from edge_app.publish.outbox import outbox
+from edge_app.publish.outbox.store import NewRow, OutboxStore
 from edge_app.publish.publisher import MqttPublisher
 from tests.brokers import Mosquitto, needs_mosquitto, until
 from tests.publish.parts import BASE, Neighbours, Parts, Recorder, detections
@@ -340,3 +345,41 @@ def count_attempts(publisher: MqttPublisher) -> Attempts:
 
     publisher.will = counting  # type: ignore[method-assign, assignment]
     return attempts
+
+
+class TestKeeping:
+    def test_what_cannot_be_written_waits_in_memory_while_the_broker_is_away(
+        self,
+        mosquitto: Mosquitto,
+        parts: Parts,
+        neighbours: Neighbours,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Live it would go nowhere."""
+        broken, append = True, OutboxStore.append
+
+        def fails(self: OutboxStore, rows: Sequence[NewRow]) -> None:
+            if broken:
+                raise sqlite3.OperationalError("database or disk is full")
+            append(self, rows)
+
+        monkeypatch.setattr(OutboxStore, "append", fails)
+        monkeypatch.setattr(outbox, "RETRY_S", 0.05)
+        durable: dict[str, Any] = {
+            "delivery": {"detections": "durable"},
+            "outbox": {"directory": str(tmp_path)},
+        }
+        publisher = parts.publisher(mosquitto.uri, neighbours, **durable)
+        publisher.set_node_state(NodeState.ONLINE)
+        publisher.start()
+        publish(publisher, range(1))
+        until(lambda: publisher.outbox and publisher.outbox.problem, "the disk fails")
+        publish(publisher, range(1, 20))
+        assert neighbours.drops == {}
+        broken = False
+        until(lambda: publisher.outbox and not publisher.outbox.waiting, "everything is written")
+        mosquitto.start()
+        recorder = parts.recorder(mosquitto.uri)
+        until(lambda: len(recorder.on(DETECTIONS)) == 20, "everything arrives")
+        assert [message["seq"] for message in recorder.on(DETECTIONS)] == list(range(20))

@@ -27,7 +27,7 @@ from pathlib import Path
 from edge_app.errors import EdgeAppError
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
-from edge_app.patience import Patience
+from edge_app.publish.outbox.disk_wait import DiskWait
 from edge_app.publish.outbox.file import OutboxFile, words_of
 from edge_app.publish.outbox.reader import RowReader
 from edge_app.publish.outbox.state import OutboxState
@@ -114,8 +114,7 @@ class Outbox:
         self._waiting: deque[NewRow] = deque()
         self._writing: list[NewRow] = []
         """Taken out of `_waiting`, and not on disk yet."""
-        self._at_work, self._works, self._hangs = False, 0, False
-        self._patience = Patience(HANGS_S / 2)
+        self._disk, self._hangs = DiskWait(HANGS_S), False
         self._stalled = False
         self._window = SendWindow(bounds.window, clock_s, self._reader)
         self._store: OutboxStore | None = None
@@ -231,8 +230,8 @@ class Outbox:
     def _look_at_disk(self) -> None:
         """Say so if it has not answered for long; only somebody else than the thread that writes can tell."""
         with self._lock:
-            hung_s = self._patience.look(self._at_work, self._works)
-            if hung_s < HANGS_S or self._hangs:
+            hung_s = self._disk.hangs_s()
+            if not hung_s or self._hangs:
                 return
             self.writable, self._hangs = False, True
             self._disk_problem = f"outbox {self._path}: the disk has not answered for {hung_s:.0f} s"
@@ -251,7 +250,8 @@ class Outbox:
         except Exception as error:
             logger.exception("the outbox has ended")
             with self._lock:
-                self._at_work = self.writable = False
+                self._disk.end()
+                self.writable = False
                 self._disk_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
             with contextlib.suppress(Exception):
                 self._tell()
@@ -266,14 +266,15 @@ class Outbox:
                 self._writing = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
                 done = self._window.done[:]
                 stopping = self._stopping
-                self._at_work, self._works = True, self._works + 1
+                self._disk.begin()
                 self._lock.notify_all()
             look = time.monotonic() - looked_at_s >= TICK_S
             looked_at_s = time.monotonic() if look else looked_at_s
             busy = bool(self._writing or done)
             problem = self._work(done, look_at_ages=look)
             with self._lock:
-                self._at_work = self._hangs = False
+                self._disk.end()
+                self._hangs = False
                 self.writable, self._disk_problem = problem is None, problem
             if problem is None and (busy or look):  # nothing could be taken while the bounds were kept
                 self._wake()

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from edge_app.messages import DropReason
 from edge_app.publish.outbox import outbox as module
 from edge_app.publish.outbox import window
 from edge_app.publish.outbox.outbox import Outbox, OutboxBounds
-from edge_app.publish.outbox.store import OVERHEAD_BYTES, OutboxStore
+from edge_app.publish.outbox.store import OVERHEAD_BYTES, NewRow, OutboxStore
 from edge_app.publish.outbox.window import StoredMessage
 from tests.brokers import until
 
@@ -388,6 +388,34 @@ def test_a_disk_that_hangs_is_told_of_until_it_answers(
     goes_on.set()
     until(lambda: outbox.writable and outbox.problem is None, "it works again")
     assert bench.problems[1:] == [None]
+
+
+def test_a_disk_that_is_slow_and_answers_is_not_told_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look through a large file takes long, and after a power cut an SD card has to."""
+    monkeypatch.setattr(module, "HANGS_S", 1.0)
+    outbox = bench.open()
+    on_disk(outbox, 0)
+    assert outbox._store is not None
+    original = outbox._store.append
+
+    def reads_for_long(rows: Sequence[NewRow]) -> None:
+        until_s = time.monotonic() + 2.5
+        while time.monotonic() < until_s:
+            bench.path.read_bytes()
+            time.sleep(0.05)
+        original(rows)
+
+    monkeypatch.setattr(outbox._store, "append", reads_for_long)
+    put(outbox, 0)
+
+    def written() -> bool:
+        outbox.take()
+        return outbox.state().messages == 1 and outbox.state().waiting == 0
+
+    until(written, "it is written")
+    assert not bench.problems
 
 
 def test_what_is_put_after_the_end_is_counted(bench: Bench) -> None:
