@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +32,7 @@ from edge_app.publish.outbox.file import OutboxFile, words_of
 from edge_app.publish.outbox.reader import RowReader
 from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.outbox.store import NewRow, OutboxStore, UnusableStoreError, boot_s
+from edge_app.publish.outbox.waiting import WaitingRows
 from edge_app.publish.outbox.window import SendWindow, StoredMessage
 
 logger = logging.getLogger(__name__)
@@ -111,9 +112,7 @@ class Outbox:
         self._clock_s, self._unix_s = clock_s, unix_s
         self._lock = threading.Condition()
         self._reader = RowReader(wake, self._read_failed)
-        self._waiting: deque[NewRow] = deque()
-        self._writing: list[NewRow] = []
-        """Taken out of `_waiting`, and not on disk yet."""
+        self._waiting = WaitingRows(MOST_WAITING, GROUP)
         self._disk, self._hangs = DiskWait(HANGS_S), False
         self._stalled = False
         self._window = SendWindow(bounds.window, clock_s, self._reader)
@@ -135,30 +134,23 @@ class Outbox:
     def put(self, camera_id: str, topic: str, payload: bytes, *, wait: bool = False) -> None:
         """Keep a message; `wait`: for room, but not for long. When there is none, the oldest goes."""
         row = NewRow(topic, camera_id, payload, self._clock_s(), self._unix_s())
-        victim: NewRow | None = None
         with self._lock:
             if wait and not (self._stalled or self._stopping):
                 self._stalled = not self._lock.wait_for(self._has_room, STALL_S)
-            if self._stopping:
-                victim = row
-            else:
-                self._waiting.append(row)
-                if len(self._waiting) > MOST_WAITING:
-                    victim = self._waiting.popleft()
+            victim = row if self._stopping else self._waiting.add(row)
             self._lock.notify_all()
         self._look_at_disk()
         if victim is not None:
             self._drops.dropped(victim.camera, DropReason.OUTBOX_UNWRITABLE)
 
     def _has_room(self) -> bool:
-        return len(self._waiting) < MOST_WAITING or self._stopping
+        return self._waiting.room or self._stopping
 
     def state(self) -> OutboxState:
         """Return what it holds now, as far as the thread that writes has come."""
         with self._lock:
             store = self._store
-            waiting = len(self._waiting) + len(self._writing)
-            waiting_bytes = sum(row.size_bytes for row in (*self._waiting, *self._writing))
+            waiting, waiting_bytes = self._waiting.count, self._waiting.size_bytes
             if store is None:
                 return OutboxState(waiting, waiting, waiting_bytes, None, self.problem)
             count, size_bytes = store.count + waiting, store.size_bytes + waiting_bytes
@@ -174,8 +166,7 @@ class Outbox:
             self._thread.join(timeout_s)
         self._reader.close(max(0.0, deadline_s - time.monotonic()))
         with self._lock:
-            left = Counter(row.camera for row in (*self._writing, *self._waiting))
-            self._waiting.clear()
+            left = self._waiting.give_up()
         self._count(left, DropReason.OUTBOX_UNWRITABLE)
 
     def connected(self) -> None:
@@ -225,7 +216,7 @@ class Outbox:
             if not self.writable or self._window.refused is not None:
                 return True
             empty = self._store is None or self._store.count == 0
-            return empty and not (self._waiting or self._writing or self._window.leaves)
+            return empty and not (self._waiting.count or self._window.leaves)
 
     def _look_at_disk(self) -> None:
         """Say so if it has not answered for long; only somebody else than the thread that writes can tell."""
@@ -263,14 +254,14 @@ class Outbox:
         while True:
             with self._lock:
                 self._lock.wait_for(self._has_work, TICK_S)
-                self._writing = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                self._waiting.take()
                 done = self._window.done[:]
                 stopping = self._stopping
                 self._disk.begin()
                 self._lock.notify_all()
             look = time.monotonic() - looked_at_s >= TICK_S
             looked_at_s = time.monotonic() if look else looked_at_s
-            busy = bool(self._writing or done)
+            busy = bool(self._waiting.writing or done)
             problem = self._work(done, look_at_ages=look)
             with self._lock:
                 self._disk.end()
@@ -281,8 +272,7 @@ class Outbox:
             self._tell()
             if problem is not None:
                 with self._lock:
-                    self._waiting.extendleft(reversed(self._writing))
-                    self._writing = []
+                    self._waiting.put_back()
                     if not stopping:
                         self._lock.wait_for(lambda: self._stopping, RETRY_S)
             if stopping and (problem is not None or not self._waiting):
@@ -292,7 +282,7 @@ class Outbox:
         return bool(self._waiting or self._window.leaves or self._stopping or self._read_error)
 
     def _work(self, done: list[int], *, look_at_ages: bool) -> str | None:
-        """Bring `_writing` onto the disk and confirmed rows off it; return what stood against that."""
+        """Bring what was taken onto the disk, and confirmed rows off it; return what stood against that."""
         try:
             if self._read_error is not None:
                 error, self._read_error = self._read_error, None
@@ -304,11 +294,11 @@ class Outbox:
                 with self._lock:
                     del self._window.done[: len(done)]
             self._set_unfit_aside(store)
-            if self._writing:
+            if rows := self._waiting.writing:
                 self._require_room()
-                store.append(self._writing)
+                store.append(rows)
                 with self._lock:
-                    self._writing = []
+                    self._waiting.writing = []
                     self._stalled = False
                     self._window.look()
             self._keep_bounds(store, look_at_ages=look_at_ages)
