@@ -32,6 +32,7 @@ from edge_app.publish.outbox.file import OutboxFile, words_of
 from edge_app.publish.outbox.reader import RowReader
 from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.outbox.store import NewRow, OutboxStore, UnusableStoreError, boot_s
+from edge_app.publish.outbox.voice import OutboxVoice
 from edge_app.publish.outbox.waiting import WaitingRows
 from edge_app.publish.outbox.window import SendWindow, StoredMessage
 
@@ -90,7 +91,6 @@ class Outbox:
         unix_s: See `OutboxStore`.
 
     Attributes:
-        problem: Why messages are not kept or not taken, in words; None while all is well.
         writable: Whether messages can be kept now; those put meanwhile wait in memory.
     """
 
@@ -108,23 +108,27 @@ class Outbox:
     ) -> None:
         self._path, self._bounds = path, bounds
         self._file = OutboxFile(path, synced=synced, clock_s=clock_s, unix_s=unix_s)
-        self._drops, self._wake, self._changed = drops, wake, changed
+        self._drops, self._wake = drops, wake
         self._clock_s, self._unix_s = clock_s, unix_s
         self._lock = threading.Condition()
-        self._reader = RowReader(wake, self._read_failed)
+        self._reader = RowReader(wake, self._read_failed, HANGS_S)
         self._waiting = WaitingRows(MOST_WAITING, GROUP)
         self._disk, self._hangs = DiskWait(HANGS_S), False
         self._stalled = False
         self._window = SendWindow(bounds.window, clock_s, self._reader)
         self._store: OutboxStore | None = None
-        self._read_error: sqlite3.Error | None = None
+        self._read_error: Exception | None = None
         self._disk_problem: str | None = None
-        self._told: str | None = None
-        self._telling = threading.Lock()
+        self._reading_hangs: str | None = None
+        self._voice = OutboxVoice(self._find_problem, lambda: self._file.set_aside_words, changed)
         self._stopping = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
-        self.problem: str | None = None
         self.writable = True
+
+    @property
+    def problem(self) -> str | None:
+        """Why messages are not kept or not taken, in words; None while all is well."""
+        return self._voice.problem
 
     def start(self) -> None:
         """Open the file and begin to write; returns at once."""
@@ -201,14 +205,14 @@ class Outbox:
             taken_at_last = self._window.refused is not refused
             self._lock.notify_all()
         if taken_at_last:
-            self._tell()
+            self._voice.tell()
 
     def refused(self, message: StoredMessage, reason: str) -> None:
         """The broker does not take a message: it stays, and nothing new follows for a while."""
         with self._lock:
             if not self._window.refuse(message, reason):
                 return
-        self._tell()
+        self._voice.tell()
 
     def settled(self) -> bool:
         """Whether nothing is left that the broker could take now."""
@@ -219,19 +223,28 @@ class Outbox:
             return empty and not (self._waiting.count or self._window.leaves)
 
     def _look_at_disk(self) -> None:
-        """Say so if it has not answered for long; only somebody else than the thread that writes can tell."""
+        """Say so if it has not answered for long; only somebody else than who waits for it can tell."""
         with self._lock:
-            hung_s = self._disk.hangs_s()
-            if not hung_s or self._hangs:
-                return
-            self.writable, self._hangs = False, True
-            self._disk_problem = f"outbox {self._path}: the disk has not answered for {hung_s:.0f} s"
-        self._tell()
+            writing_s, reading_s = self._disk.hangs_s(), self._reader.hangs_s()
+            news = bool(reading_s) != bool(self._reading_hangs)
+            if news:
+                words = f"outbox {self._path}: the disk has not answered who reads for {reading_s:.0f} s"
+                self._reading_hangs = words if reading_s else None
+            if writing_s and not self._hangs:
+                self.writable, self._hangs, news = False, True, True
+                self._disk_problem = f"outbox {self._path}: the disk has not answered for {writing_s:.0f} s"
+        if news:
+            self._voice.tell()
 
-    def _read_failed(self, error: sqlite3.Error) -> None:
+    def _read_failed(self, error: Exception) -> None:
         with self._lock:  # only the thread that writes may close the file
             self._read_error = error
             self._lock.notify_all()
+
+    def _find_problem(self) -> str | None:
+        with self._lock:
+            refused = self._window.refused
+            return self._disk_problem or self._reading_hangs or (None if refused is None else refused[1])
 
     # What follows runs on the outbox's own thread.
 
@@ -245,7 +258,7 @@ class Outbox:
                 self.writable = False
                 self._disk_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
             with contextlib.suppress(Exception):
-                self._tell()
+                self._voice.tell()
         finally:
             self._close()
 
@@ -269,7 +282,8 @@ class Outbox:
                 self.writable, self._disk_problem = problem is None, problem
             if problem is None and (busy or look):  # nothing could be taken while the bounds were kept
                 self._wake()
-            self._tell()
+            self._look_at_disk()  # for who reads: without a connection perhaps nobody else does
+            self._voice.tell()
             if problem is not None:
                 with self._lock:
                     self._waiting.put_back()
@@ -375,23 +389,6 @@ class Outbox:
     def _close(self) -> None:
         self._close_store()
         self._file.close()
-
-    def _tell(self) -> None:
-        """Tell the problem, if it is another one than before. Called by both threads."""
-        with self._telling:
-            with self._lock:
-                refused = self._window.refused
-                words = self._disk_problem or (None if refused is None else refused[1])
-            if words != self.problem:
-                self.problem = words
-                if words is None:
-                    logger.info("the outbox works again", extra={"event": "outbox_works"})
-                else:
-                    logger.error("%s", words, extra={"event": "outbox_fails"})
-            told = words or self._file.set_aside_words
-            if told != self._told:
-                self._told = told
-                self._changed(told)
 
     def _count(self, dropped: Counter[str], reason: DropReason) -> None:
         for camera_id, count in dropped.items():

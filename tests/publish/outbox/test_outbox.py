@@ -302,13 +302,18 @@ def test_a_full_disk_is_told_and_counted_and_things_go_on_when_there_is_room(
     assert number_of(take(outbox, 16)[-1]) <= 99
 
 
-def test_a_file_that_cannot_be_read_is_opened_anew_by_the_thread_that_writes(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "error", [sqlite3.DatabaseError("database disk image is malformed"), ZeroDivisionError("a bug")]
+)
+def test_a_file_that_cannot_be_read_is_opened_anew_by_the_thread_that_writes(
+    bench: Bench, error: Exception
+) -> None:
     outbox = bench.open()
     put(outbox, 1, 2)
     on_disk(outbox, 2)
     store = outbox._store
     assert store is not None
-    failing(store, "after", sqlite3.DatabaseError("database disk image is malformed"))
+    failing(store, "after", error)
     outbox.connected()
 
     taken: list[StoredMessage] = []
@@ -321,6 +326,8 @@ def test_a_file_that_cannot_be_read_is_opened_anew_by_the_thread_that_writes(ben
 
     until(opened_anew, "it is opened anew")
     assert [number_of(message) for message in (*taken, *take(outbox, 2 - len(taken)))] == [1, 2]
+    until(lambda: bench.problems[1:] == [None], "it works again")
+    assert str(error) in str(bench.problems[0])
 
 
 def test_room_on_the_disk_is_left_for_what_deletes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,6 +395,32 @@ def test_a_disk_that_hangs_is_told_of_until_it_answers(
     goes_on.set()
     until(lambda: outbox.writable and outbox.problem is None, "it works again")
     assert bench.problems[1:] == [None]
+
+
+def test_a_disk_that_hangs_in_reading_alone_is_told_of_until_it_answers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HANGS_S", 0.4)
+    outbox = bench.open()
+    put(outbox, 0, 1)
+    on_disk(outbox, 2)
+    assert outbox._store is not None
+    goes_on = threading.Event()
+    original = outbox._store.after
+    monkeypatch.setattr(outbox._store, "after", lambda *where: (goes_on.wait(20), original(*where))[1])
+    outbox.connected()
+
+    def told() -> bool:
+        outbox.take()
+        return outbox.problem is not None
+
+    until(told, "the trouble is told")
+    assert "the disk has not answered who reads for" in (outbox.problem or "")
+    assert outbox.writable, "what comes is kept"
+    goes_on.set()
+    until(lambda: outbox.problem is None, "it works again")
+    assert len(bench.problems) == 2
+    assert [number_of(message) for message in take(outbox, 2)] == [0, 1]
 
 
 def test_a_disk_that_is_slow_and_answers_is_not_told_of(
