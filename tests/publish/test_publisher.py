@@ -8,12 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_app.config.models import MqttSection
 from edge_app.errors import PublishError, StageFailedError
 from edge_app.messages import CameraState, CameraStatus, DropReason, NodeState
 from edge_app.publish.outbox import outbox
@@ -120,8 +121,6 @@ class TestMessages:
         assert recorder.on(DETECTIONS)[0]["objects"] == []
 
     def test_detections_before_the_model_is_known_are_a_mistake(self, neighbours: Neighbours) -> None:
-        from edge_app.config.models import MqttSection
-
         publisher = MqttPublisher(
             MqttSection(),
             node="n",
@@ -345,6 +344,58 @@ def count_attempts(publisher: MqttPublisher) -> Attempts:
 
     publisher.will = counting  # type: ignore[method-assign, assignment]
     return attempts
+
+
+class TestRedirecting:
+    """A broker that was left must not keep that we are online."""
+
+    @pytest.fixture
+    def guarded(self, tmp_path: Path) -> Iterator[Mosquitto]:
+        broker = Mosquitto(tmp_path, users={"node": "right", "judge": "fair"})
+        broker.start()
+        yield broker
+        broker.kill()
+
+    def begin(
+        self, parts: Parts, neighbours: Neighbours, broker: Mosquitto
+    ) -> tuple[MqttPublisher, Recorder]:
+        publisher = parts.publisher(broker.uri, neighbours, "right", username="node")
+        recorder = parts.recorder(broker.uri, username="judge", password="fair")
+        publisher.set_node_state(NodeState.ONLINE)
+        publisher.start()
+        until(lambda: recorder.states()[-1:] == ["online"], "it is online")
+        return publisher, recorder
+
+    def test_as_somebody_whom_the_broker_refuses(
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
+    ) -> None:
+        publisher, recorder = self.begin(parts, neighbours, guarded)
+        section = MqttSection(uri=guarded.uri, username="node")
+        publisher.redirect(section, publisher.options_of(section, "mistyped"))
+        until(lambda: recorder.states()[-1] == "lost", "the broker tells the will")
+        assert publisher.stop(0.5) is False
+
+    def test_and_ended_before_it_has_come_back(
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
+    ) -> None:
+        publisher, recorder = self.begin(parts, neighbours, guarded)
+        section = MqttSection(uri=guarded.uri, username="node", client_id="another")
+        publisher.redirect(section, publisher.options_of(section, "right"))
+        until(lambda: not publisher.is_connected, "it has left")
+        publisher.stop(0.5)
+        until(lambda: recorder.states()[-1] in ("lost", "stopping"), "the broker knows")
+
+    def test_for_its_patience_alone_it_comes_back_unnoticed(
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
+    ) -> None:
+        publisher, recorder = self.begin(parts, neighbours, guarded)
+        section = MqttSection(uri=guarded.uri, username="node", keepalive_s=7, reconnect_max_s=9)
+        publisher.redirect(section, publisher.options_of(section, "right"))
+        until(lambda: publisher.reconnects == 1, "it is back")
+        seen = len(recorder.states())
+        publisher.set_node_state(NodeState.ONLINE)
+        until(lambda: len(recorder.states()) > seen, "it tells its state")
+        assert set(recorder.states()) == {"online"}
 
 
 class TestKeeping:
