@@ -203,6 +203,7 @@ class BrokerConnection:
         self._choice = VersionChoice(options.protocol)
         self._repeats = RepeatFilter()
         self._troubles.forget()
+        self._traffic.redirected()
         self.problem = None
         self._warn_of_open_password()
 

@@ -275,6 +275,11 @@ class MqttPublisher(Traffic):
         if self._desk is not None:
             self._desk.disconnected()
 
+    def redirected(self) -> None:
+        """What waits on disk is tried again at once."""
+        if self._outbox is not None:
+            self._outbox.redirected()
+
     def next_message(self, *, confirmable: bool) -> Message | None:
         """States first, health when it is due, live detections, then what waits on disk.
 

@@ -397,6 +397,35 @@ class TestRedirecting:
         until(lambda: len(recorder.states()) > seen, "it tells its state")
         assert set(recorder.states()) == {"online"}
 
+    def test_to_a_broker_that_takes_what_the_one_before_refused(
+        self, mosquitto: Mosquitto, parts: Parts, neighbours: Neighbours, tmp_path: Path
+    ) -> None:
+        (tmp_path / "first").mkdir()
+        acl = tmp_path / "acl"
+        acl.write_text(f"topic readwrite #\ntopic deny {DETECTIONS}\n")
+        durable: dict[str, Any] = {
+            "delivery": {"detections": "durable"},
+            "outbox": {"directory": str(tmp_path / "outbox")},
+        }
+        first = Mosquitto(tmp_path / "first", lines=[f"acl_file {acl}"])
+        first.start()
+        mosquitto.start()
+        recorder = parts.recorder(mosquitto.uri)
+        try:
+            publisher = parts.publisher(first.uri, neighbours, **durable)
+            publisher.set_node_state(NodeState.ONLINE)
+            publisher.start()
+            until(lambda: publisher.is_connected, "it is connected")
+            publish(publisher, range(3))
+            until(lambda: publisher.outbox and publisher.outbox.problem, "they are refused")
+            section = MqttSection(uri=mosquitto.uri, **durable)
+            publisher.redirect(section, publisher.options_of(section, None))
+            until(lambda: len(recorder.on(DETECTIONS)) == 3, "they arrive")
+            assert publisher.outbox
+            assert publisher.outbox.problem is None
+        finally:
+            first.kill()
+
 
 class TestKeeping:
     def test_what_cannot_be_written_waits_in_memory_while_the_broker_is_away(

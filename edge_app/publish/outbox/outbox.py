@@ -76,9 +76,9 @@ class OutboxBounds:
 class Outbox:
     """Keeps messages until the broker has confirmed them.
 
-    `put` and `state` may be called by any thread, and never raise. `connected`, `disconnected`, `take`,
-    `confirmed`, `refused` and `too_large` are called by the connection's thread. None of them waits for the
-    disk, except `put` where it is told to. A thread of its own writes, and one reads.
+    `put` and `state` may be called by any thread, and never raise. `connected`, `disconnected`, `redirected`,
+    `take`, `confirmed`, `refused` and `too_large` are called by the connection's thread. None of them waits
+    for the disk, except `put` where it is told to. A thread of its own writes, and one reads.
 
     Args:
         path: The database; its directory is made.
@@ -182,6 +182,12 @@ class Outbox:
         """It has ended."""
         with self._lock:
             self._window.disconnected()
+
+    def redirected(self) -> None:
+        """The next connection is to another broker, or as another client: it may take what was refused."""
+        with self._lock:
+            self._window.forgive()
+        self._voice.tell()
 
     def take(self) -> StoredMessage | None:
         """Return the next message to send, or None."""

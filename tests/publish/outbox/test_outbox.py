@@ -226,6 +226,24 @@ def test_a_topic_that_is_refused_is_left_alone_for_a_while_and_kept(
     assert bench.problems == ["the broker refuses topic topic/1: not authorized", None]
 
 
+def test_what_one_broker_refused_is_sent_to_another_one_at_once(bench: Bench) -> None:
+    outbox = bench.open()
+    put(outbox, 1, 2)
+    outbox.connected()
+    first, _ = take(outbox, 2)
+    outbox.refused(first, "not authorized")
+    outbox.disconnected()
+    outbox.connected()
+    assert outbox.take() is None, "to the same one it is not, however often it is connected to"
+    assert outbox.settled()
+    outbox.disconnected()
+    outbox.redirected()
+    assert bench.problems[1:] == [None]
+    assert not outbox.settled()
+    outbox.connected()
+    assert [number_of(message) for message in take(outbox, 2)] == [1, 2]
+
+
 @pytest.mark.parametrize("broken", [b"no database at all" * 500, b""])
 def test_a_file_that_is_no_outbox_is_set_aside_and_nothing_is_deleted(bench: Bench, broken: bytes) -> None:
     bench.path.parent.mkdir()
