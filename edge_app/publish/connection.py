@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from edge_app.errors import StageFailedError
 from edge_app.ops.progress import Sign
@@ -142,7 +143,7 @@ class BrokerConnection:
     def redirect(self, options: BrokerOptions) -> None:
         """Let go of the broker, and connect as other options say; returns at once. Any thread.
 
-        A broker that is left for another one learns nothing, and so tells our will.
+        A broker that is left for another one, or as another client, learns nothing, and so tells our will.
 
         Raises:
             ConfigError: Certificate files cannot be used; the connection stays as it is.
@@ -202,13 +203,23 @@ class BrokerConnection:
         self._choice = VersionChoice(options.protocol)
         self._repeats = RepeatFilter()
         self._troubles.forget()
+        self._traffic.redirected()
         self.problem = None
         self._warn_of_open_password()
 
     def _vanishes(self) -> bool:
-        """Whether the broker is left without a word."""
-        redirected = self._redirected
-        return redirected is not None and redirected.address != self._options.address
+        """Whether the broker is left without a word.
+
+        A goodbye makes it forget our will, so it is said only by who comes back as the same. Who comes with
+        another name or password may be refused, and what the broker keeps of us would stay for ever.
+        """
+        old, new = self._options, self._redirected
+        return new is not None and old != replace(
+            new,
+            keepalive_s=old.keepalive_s,
+            reconnect_min_s=old.reconnect_min_s,
+            reconnect_max_s=old.reconnect_max_s,
+        )
 
     def _attempt(self) -> SessionEnd:
         """Run one connection from its beginning to its end."""

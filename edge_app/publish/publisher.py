@@ -241,13 +241,14 @@ class MqttPublisher(Traffic):
         """Publish detections, or drop and count them. `wait` waits for room, but never for a broker.
 
         While what is to be kept on disk cannot be written, detections go out live: better than not at all.
+        Without a connection they cannot; then they wait in memory, as long as there is room.
         """
         if not self._informed:
             raise PublishError("Detections came before `set_info` told what model they are of.")
         self._keep(lambda: self._encoder.seen(detections))
         if not self._encoder.per_frame or not (len(detections) or self._section.publish_empty):
             return
-        if self._outbox is not None and self._outbox.writable:
+        if self._outbox is not None and (self._outbox.writable or not self._connection.connected):
             message = self._encoded(detections)
             self._outbox.put(detections.info.camera_id, message.topic, message.payload, wait=wait)
         elif self._lane.put(detections, wait=wait):
@@ -273,6 +274,11 @@ class MqttPublisher(Traffic):
             self._outbox.disconnected()
         if self._desk is not None:
             self._desk.disconnected()
+
+    def redirected(self) -> None:
+        """What waits on disk is tried again at once."""
+        if self._outbox is not None:
+            self._outbox.redirected()
 
     def next_message(self, *, confirmable: bool) -> Message | None:
         """States first, health when it is due, live detections, then what waits on disk.

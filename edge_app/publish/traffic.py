@@ -75,6 +75,9 @@ class Traffic:
     def disconnected(self) -> None:
         """It has ended, or could not be made."""
 
+    def redirected(self) -> None:
+        """The next connection is to another broker, or as another client: it may take what was refused."""
+
     def next_message(self, *, confirmable: bool) -> Message | None:  # noqa: ARG002 - for those that have one
         """Return the next message to write, or None; `Connection.wake` says that there is one again.
 

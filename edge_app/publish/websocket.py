@@ -119,6 +119,10 @@ class WebSocket:
         """See `socket.socket`."""
         self._sock.setsockopt(level, option, value)
 
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """See `socket.socket`."""
+        return self._sock.getsockopt(level, option, size)
+
     def close(self) -> None:
         """Say goodbye if that takes no time, and close."""
         if not self._closed and not self._out:

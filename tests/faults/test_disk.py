@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edge_app.publish.outbox import store as store_module
 from edge_app.publish.outbox.outbox import RESERVE_BYTES
 from edge_app.publish.outbox.store import NewRow, OutboxStore
 from tests.brokers import needs_mosquitto, until
@@ -120,9 +122,29 @@ def test_a_full_disk_gives_back_what_is_on_it(
     assert daemon.stop() == 0
 
 
-def fill(ballast: Path) -> None:
-    """Write until there is not a byte left."""
+def test_a_nearly_full_disk_gives_back_what_is_on_it_after_a_restart_of_the_machine(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "boot_id", lambda: "before")
+    store = OutboxStore(small_disk / "o.db", synced=True)
+    for _ in range(14):
+        store.append([NewRow("t", "yard", b"x" * 3600)] * 256)
+    store.close()
+    fill(small_disk / "ballast", but=7 * MIB)
+    monkeypatch.setattr(store_module, "boot_id", lambda: "after")
+    store = OutboxStore(small_disk / "o.db", synced=True)
+    while found := store.after(0, 256):
+        store.delete([row.position for row in found])
+    assert store.count == 0
+    store.close()
+
+
+def fill(ballast: Path, but: int = 0) -> None:
+    """Write until there is not a byte left, or so many."""
     with ballast.open("wb", buffering=0) as file:
+        if but:
+            file.write(b"\0" * (shutil.disk_usage(ballast.parent).free - but))
+            return
         for chunk in (MIB, 4096, 1):
             with contextlib.suppress(OSError):
                 while True:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge_app.config.models import MqttSection
 from edge_app.errors import PublishError, StageFailedError
 from edge_app.messages import CameraState, CameraStatus, DropReason, NodeState
+from edge_app.publish.outbox import outbox
+from edge_app.publish.outbox.store import NewRow, OutboxStore
 from edge_app.publish.publisher import MqttPublisher
 from tests.brokers import Mosquitto, needs_mosquitto, until
 from tests.publish.parts import BASE, Neighbours, Parts, Recorder, detections
@@ -115,8 +121,6 @@ class TestMessages:
         assert recorder.on(DETECTIONS)[0]["objects"] == []
 
     def test_detections_before_the_model_is_known_are_a_mistake(self, neighbours: Neighbours) -> None:
-        from edge_app.config.models import MqttSection
-
         publisher = MqttPublisher(
             MqttSection(),
             node="n",
@@ -340,3 +344,122 @@ def count_attempts(publisher: MqttPublisher) -> Attempts:
 
     publisher.will = counting  # type: ignore[method-assign, assignment]
     return attempts
+
+
+class TestRedirecting:
+    """A broker that was left must not keep that we are online."""
+
+    @pytest.fixture
+    def guarded(self, tmp_path: Path) -> Iterator[Mosquitto]:
+        broker = Mosquitto(tmp_path, users={"node": "right", "judge": "fair"})
+        broker.start()
+        yield broker
+        broker.kill()
+
+    def begin(
+        self, parts: Parts, neighbours: Neighbours, broker: Mosquitto
+    ) -> tuple[MqttPublisher, Recorder]:
+        publisher = parts.publisher(broker.uri, neighbours, "right", username="node")
+        recorder = parts.recorder(broker.uri, username="judge", password="fair")
+        publisher.set_node_state(NodeState.ONLINE)
+        publisher.start()
+        until(lambda: recorder.states()[-1:] == ["online"], "it is online")
+        return publisher, recorder
+
+    def test_as_somebody_whom_the_broker_refuses(
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
+    ) -> None:
+        publisher, recorder = self.begin(parts, neighbours, guarded)
+        section = MqttSection(uri=guarded.uri, username="node")
+        publisher.redirect(section, publisher.options_of(section, "mistyped"))
+        until(lambda: recorder.states()[-1] == "lost", "the broker tells the will")
+        assert publisher.stop(0.5) is False
+
+    def test_and_ended_before_it_has_come_back(
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
+    ) -> None:
+        publisher, recorder = self.begin(parts, neighbours, guarded)
+        section = MqttSection(uri=guarded.uri, username="node", client_id="another")
+        publisher.redirect(section, publisher.options_of(section, "right"))
+        until(lambda: not publisher.is_connected, "it has left")
+        publisher.stop(0.5)
+        until(lambda: recorder.states()[-1] in ("lost", "stopping"), "the broker knows")
+
+    def test_for_its_patience_alone_it_comes_back_unnoticed(
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
+    ) -> None:
+        publisher, recorder = self.begin(parts, neighbours, guarded)
+        section = MqttSection(uri=guarded.uri, username="node", keepalive_s=7, reconnect_max_s=9)
+        publisher.redirect(section, publisher.options_of(section, "right"))
+        until(lambda: publisher.reconnects == 1, "it is back")
+        seen = len(recorder.states())
+        publisher.set_node_state(NodeState.ONLINE)
+        until(lambda: len(recorder.states()) > seen, "it tells its state")
+        assert set(recorder.states()) == {"online"}
+
+    def test_to_a_broker_that_takes_what_the_one_before_refused(
+        self, mosquitto: Mosquitto, parts: Parts, neighbours: Neighbours, tmp_path: Path
+    ) -> None:
+        (tmp_path / "first").mkdir()
+        acl = tmp_path / "acl"
+        acl.write_text(f"topic readwrite #\ntopic deny {DETECTIONS}\n")
+        durable: dict[str, Any] = {
+            "delivery": {"detections": "durable"},
+            "outbox": {"directory": str(tmp_path / "outbox")},
+        }
+        first = Mosquitto(tmp_path / "first", lines=[f"acl_file {acl}"])
+        first.start()
+        mosquitto.start()
+        recorder = parts.recorder(mosquitto.uri)
+        try:
+            publisher = parts.publisher(first.uri, neighbours, **durable)
+            publisher.set_node_state(NodeState.ONLINE)
+            publisher.start()
+            until(lambda: publisher.is_connected, "it is connected")
+            publish(publisher, range(3))
+            until(lambda: publisher.outbox and publisher.outbox.problem, "they are refused")
+            section = MqttSection(uri=mosquitto.uri, **durable)
+            publisher.redirect(section, publisher.options_of(section, None))
+            until(lambda: len(recorder.on(DETECTIONS)) == 3, "they arrive")
+            assert publisher.outbox
+            assert publisher.outbox.problem is None
+        finally:
+            first.kill()
+
+
+class TestKeeping:
+    def test_what_cannot_be_written_waits_in_memory_while_the_broker_is_away(
+        self,
+        mosquitto: Mosquitto,
+        parts: Parts,
+        neighbours: Neighbours,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Live it would go nowhere."""
+        broken, append = True, OutboxStore.append
+
+        def fails(self: OutboxStore, rows: Sequence[NewRow]) -> None:
+            if broken:
+                raise sqlite3.OperationalError("database or disk is full")
+            append(self, rows)
+
+        monkeypatch.setattr(OutboxStore, "append", fails)
+        monkeypatch.setattr(outbox, "RETRY_S", 0.05)
+        durable: dict[str, Any] = {
+            "delivery": {"detections": "durable"},
+            "outbox": {"directory": str(tmp_path)},
+        }
+        publisher = parts.publisher(mosquitto.uri, neighbours, **durable)
+        publisher.set_node_state(NodeState.ONLINE)
+        publisher.start()
+        publish(publisher, range(1))
+        until(lambda: publisher.outbox and publisher.outbox.problem, "the disk fails")
+        publish(publisher, range(1, 20))
+        assert neighbours.drops == {}
+        broken = False
+        until(lambda: publisher.outbox and not publisher.outbox.waiting, "everything is written")
+        mosquitto.start()
+        recorder = parts.recorder(mosquitto.uri)
+        until(lambda: len(recorder.on(DETECTIONS)) == 20, "everything arrives")
+        assert [message["seq"] for message in recorder.on(DETECTIONS)] == list(range(20))

@@ -17,7 +17,7 @@ MOST_UNCONFIRMED = 65535
 """MQTT 5, section 3.2.2.3.3: what holds where the broker names no Receive Maximum."""
 
 
-def make_client(options: BrokerOptions, version: str) -> paho.Client:
+def make_client(options: BrokerOptions, version: str) -> SteadyClient:
     """Return the library's client for one connection, not yet connected.
 
     Args:
@@ -28,7 +28,7 @@ def make_client(options: BrokerOptions, version: str) -> paho.Client:
         ConfigError: If a certificate or key file cannot be read.
     """
     five = version == "5"
-    client = WebSocketClient(
+    client = SteadyClient(
         CallbackAPIVersion.VERSION2,
         client_id=options.client_id,
         clean_session=None if five else not options.session_expiry_s,
@@ -56,11 +56,19 @@ def session_wanted(options: BrokerOptions, version: str) -> dict[str, Any]:
     return {"clean_start": False, "properties": properties}
 
 
-class WebSocketClient(paho.Client):
-    """The library's client, over a WebSocket of ours where there is to be one."""
+class SteadyClient(paho.Client):
+    """The library's client, over a WebSocket of ours where wanted, and kept alive by who drives it."""
 
     websocket: tuple[str, str] | None = None
     """Host and path to ask for; None: plain TCP."""
+
+    def ask(self) -> None:
+        """Ask the broker for a sign of life.
+
+        Instead of `loop_misc`, which ends the connection by its own clock: before it has read what came while
+        the process stood still, and while the question waits behind an upload.
+        """
+        self._send_pingreq()
 
     def _create_socket(self) -> Any:
         sock: Any = super()._create_socket()

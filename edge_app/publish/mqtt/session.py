@@ -18,9 +18,16 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_app.errors import StageFailedError
 from edge_app.publish.broker import BrokerOptions, TidySSLSocket
 from edge_app.publish.echo import EchoCheck
-from edge_app.publish.mqtt.client import CONNECT_TIMEOUT_S, MOST_UNCONFIRMED, make_client, session_wanted
+from edge_app.publish.mqtt.client import (
+    CONNECT_TIMEOUT_S,
+    MOST_UNCONFIRMED,
+    SteadyClient,
+    make_client,
+    session_wanted,
+)
 from edge_app.publish.mqtt.farewell import Farewell
 from edge_app.publish.mqtt.properties import packed_properties, packet_bytes, received_now
+from edge_app.publish.mqtt.silence import Silence
 from edge_app.publish.mqtt.waker import Waker
 from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd, lost, refused, unreachable
 from edge_app.publish.traffic import Message, Traffic
@@ -32,7 +39,7 @@ FAREWELL_S = 0.5
 TICK_S = 0.25
 """The traffic is asked for messages at least so often, also when nobody wakes us."""
 PATIENCE = 1.5
-"""Keepalives of silence that end a connection: after one the library asks for a sign of life."""
+"""Keepalives of silence that end a connection: after one the broker is asked for a sign of life."""
 LEAST_PATIENCE_MS = 7500
 """A link of a mobile network that changes its cell may stand still for some seconds."""
 BURST = 64
@@ -78,7 +85,7 @@ class MqttSession:
         self._awaiting: dict[int, Message] = {}
         self._receive_maximum = MOST_UNCONFIRMED
         self._most_bytes: int | None = None
-        self._heard_at_s = time.monotonic()
+        self._silence = Silence(options.keepalive_s)
         self._client = self._make_client()
 
     def run(self, on_connected: Callable[[], None]) -> SessionEnd:
@@ -102,7 +109,7 @@ class MqttSession:
             return lost(0, from_broker=False)
         return self._end or SessionEnd(EndKind.CLOSED_EARLY, f"{address} hung up without an answer")
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self) -> SteadyClient:
         client = make_client(self._options, self._version)
         with _fault_of_the_traffic():
             will = self._traffic.will()
@@ -134,19 +141,27 @@ class MqttSession:
                 if not self._vanishes():
                     self._say_goodbye()
                 return
-            silent_s = time.monotonic() - self._heard_at_s
-            if self._connected and silent_s > PATIENCE * self._options.keepalive_s:
-                self._end = SessionEnd(EndKind.LOST, f"the broker has been silent for {silent_s:.0f} s")
-                return
             self._echo.look(self._repeats)
             more = self._write_messages()
             if client.socket() is None:
                 return
             poller.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
             self._exchange(poller, sock, 0.0 if more else TICK_S)
+            if self._connected and client.socket() is not None and self._gone_silent(sock):
+                return
+
+    def _gone_silent(self, sock: Any) -> bool:
+        """Look whether the broker lives, and ask it; called when what has come is read."""
+        silent_s = self._silence.look(sock)
+        if silent_s > PATIENCE * self._options.keepalive_s:
+            self._end = SessionEnd(EndKind.LOST, f"the broker has been silent for {silent_s:.0f} s")
+            return True
+        if self._silence.asks():
+            self._client.ask()
+        return False
 
     def _exchange(self, poller: select.poll, sock: Any, timeout_s: float) -> None:
-        """Wait for the socket or the waker, then let the library read, write and keep the heartbeat."""
+        """Wait for the socket or the waker, then let the library read and write."""
         client = self._client
         # What TLS or a WebSocket has read ahead, no `poll` will tell of.
         inside = sock.pending() if hasattr(sock, "pending") else 0
@@ -155,12 +170,11 @@ class MqttSession:
             self._waker.clear()
         sock_events = events.get(sock.fileno(), 0)
         if inside or sock_events & ~select.POLLOUT:
-            self._heard_at_s = time.monotonic()
+            self._silence.heard()
             client.loop_read()
             self._complaint = sock.complaint if isinstance(sock, TidySSLSocket) else None
         if sock_events & select.POLLOUT:
             client.loop_write()
-        client.loop_misc()
 
     def _write_messages(self) -> bool:
         """Write what the traffic has while the socket takes it; return whether there may be more."""
@@ -254,7 +268,6 @@ class MqttSession:
         if reason.is_failure:
             self._end = refused(reason.value, reason.getName())
         else:
-            self._heard_at_s = time.monotonic()
             self._receive_maximum = getattr(properties, "ReceiveMaximum", MOST_UNCONFIRMED)
             self._most_bytes = getattr(properties, "MaximumPacketSize", None)
             self._connected = True

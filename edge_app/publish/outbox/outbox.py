@@ -18,25 +18,30 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from edge_app.errors import EdgeAppError
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
-from edge_app.patience import Patience
+from edge_app.publish.outbox.disk_wait import DiskWait
 from edge_app.publish.outbox.file import OutboxFile, words_of
 from edge_app.publish.outbox.reader import RowReader
 from edge_app.publish.outbox.state import OutboxState
 from edge_app.publish.outbox.store import NewRow, OutboxStore, UnusableStoreError, boot_s
+from edge_app.publish.outbox.voice import OutboxVoice
+from edge_app.publish.outbox.waiting import WaitingRows
 from edge_app.publish.outbox.window import SendWindow, StoredMessage
 
 logger = logging.getLogger(__name__)
 
 GROUP = 256
 """Most messages of one commit."""
+CHUNKS = 16
+"""Most transactions in a row that drop what is beyond a bound: what waits in memory is written in between."""
 MOST_WAITING = 4096
 """Messages in memory that wait for the disk; beyond it the disk counts as unwritable."""
 TICK_S = 0.5
@@ -71,9 +76,9 @@ class OutboxBounds:
 class Outbox:
     """Keeps messages until the broker has confirmed them.
 
-    `put` and `state` may be called by any thread, and never raise. `connected`, `disconnected`, `take`,
-    `confirmed`, `refused` and `too_large` are called by the connection's thread. None of them waits for the
-    disk, except `put` where it is told to. A thread of its own writes, and one reads.
+    `put` and `state` may be called by any thread, and never raise. `connected`, `disconnected`, `redirected`,
+    `take`, `confirmed`, `refused` and `too_large` are called by the connection's thread. None of them waits
+    for the disk, except `put` where it is told to. A thread of its own writes, and one reads.
 
     Args:
         path: The database; its directory is made.
@@ -86,7 +91,6 @@ class Outbox:
         unix_s: See `OutboxStore`.
 
     Attributes:
-        problem: Why messages are not kept or not taken, in words; None while all is well.
         writable: Whether messages can be kept now; those put meanwhile wait in memory.
     """
 
@@ -104,26 +108,27 @@ class Outbox:
     ) -> None:
         self._path, self._bounds = path, bounds
         self._file = OutboxFile(path, synced=synced, clock_s=clock_s, unix_s=unix_s)
-        self._drops, self._wake, self._changed = drops, wake, changed
+        self._drops, self._wake = drops, wake
         self._clock_s, self._unix_s = clock_s, unix_s
         self._lock = threading.Condition()
-        self._reader = RowReader(wake, self._read_failed)
-        self._waiting: deque[NewRow] = deque()
-        self._writing: list[NewRow] = []
-        """Taken out of `_waiting`, and not on disk yet."""
-        self._at_work, self._works, self._hangs = False, 0, False
-        self._patience = Patience(HANGS_S / 2)
+        self._reader = RowReader(wake, self._read_failed, HANGS_S)
+        self._waiting = WaitingRows(MOST_WAITING, GROUP)
+        self._disk, self._hangs = DiskWait(HANGS_S), False
         self._stalled = False
         self._window = SendWindow(bounds.window, clock_s, self._reader)
         self._store: OutboxStore | None = None
-        self._read_error: sqlite3.Error | None = None
+        self._read_error: Exception | None = None
         self._disk_problem: str | None = None
-        self._told: str | None = None
-        self._telling = threading.Lock()
+        self._reading_hangs: str | None = None
+        self._voice = OutboxVoice(self._find_problem, lambda: self._file.set_aside_words, changed)
         self._stopping = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
-        self.problem: str | None = None
         self.writable = True
+
+    @property
+    def problem(self) -> str | None:
+        """Why messages are not kept or not taken, in words; None while all is well."""
+        return self._voice.problem
 
     def start(self) -> None:
         """Open the file and begin to write; returns at once."""
@@ -133,30 +138,23 @@ class Outbox:
     def put(self, camera_id: str, topic: str, payload: bytes, *, wait: bool = False) -> None:
         """Keep a message; `wait`: for room, but not for long. When there is none, the oldest goes."""
         row = NewRow(topic, camera_id, payload, self._clock_s(), self._unix_s())
-        victim: NewRow | None = None
         with self._lock:
             if wait and not (self._stalled or self._stopping):
                 self._stalled = not self._lock.wait_for(self._has_room, STALL_S)
-            if self._stopping:
-                victim = row
-            else:
-                self._waiting.append(row)
-                if len(self._waiting) > MOST_WAITING:
-                    victim = self._waiting.popleft()
+            victim = row if self._stopping else self._waiting.add(row)
             self._lock.notify_all()
         self._look_at_disk()
         if victim is not None:
             self._drops.dropped(victim.camera, DropReason.OUTBOX_UNWRITABLE)
 
     def _has_room(self) -> bool:
-        return len(self._waiting) < MOST_WAITING or self._stopping
+        return self._waiting.room or self._stopping
 
     def state(self) -> OutboxState:
         """Return what it holds now, as far as the thread that writes has come."""
         with self._lock:
             store = self._store
-            waiting = len(self._waiting) + len(self._writing)
-            waiting_bytes = sum(row.size_bytes for row in (*self._waiting, *self._writing))
+            waiting, waiting_bytes = self._waiting.count, self._waiting.size_bytes
             if store is None:
                 return OutboxState(waiting, waiting, waiting_bytes, None, self.problem)
             count, size_bytes = store.count + waiting, store.size_bytes + waiting_bytes
@@ -172,8 +170,7 @@ class Outbox:
             self._thread.join(timeout_s)
         self._reader.close(max(0.0, deadline_s - time.monotonic()))
         with self._lock:
-            left = Counter(row.camera for row in (*self._writing, *self._waiting))
-            self._waiting.clear()
+            left = self._waiting.give_up()
         self._count(left, DropReason.OUTBOX_UNWRITABLE)
 
     def connected(self) -> None:
@@ -185,6 +182,12 @@ class Outbox:
         """It has ended."""
         with self._lock:
             self._window.disconnected()
+
+    def redirected(self) -> None:
+        """The next connection is to another broker, or as another client: it may take what was refused."""
+        with self._lock:
+            self._window.forgive()
+        self._voice.tell()
 
     def take(self) -> StoredMessage | None:
         """Return the next message to send, or None."""
@@ -208,14 +211,14 @@ class Outbox:
             taken_at_last = self._window.refused is not refused
             self._lock.notify_all()
         if taken_at_last:
-            self._tell()
+            self._voice.tell()
 
     def refused(self, message: StoredMessage, reason: str) -> None:
         """The broker does not take a message: it stays, and nothing new follows for a while."""
         with self._lock:
             if not self._window.refuse(message, reason):
                 return
-        self._tell()
+        self._voice.tell()
 
     def settled(self) -> bool:
         """Whether nothing is left that the broker could take now."""
@@ -223,22 +226,31 @@ class Outbox:
             if not self.writable or self._window.refused is not None:
                 return True
             empty = self._store is None or self._store.count == 0
-            return empty and not (self._waiting or self._writing or self._window.leaves)
+            return empty and not (self._waiting.count or self._window.leaves)
 
     def _look_at_disk(self) -> None:
-        """Say so if it has not answered for long; only somebody else than the thread that writes can tell."""
+        """Say so if it has not answered for long; only somebody else than who waits for it can tell."""
         with self._lock:
-            hung_s = self._patience.look(self._at_work, self._works)
-            if hung_s < HANGS_S or self._hangs:
-                return
-            self.writable, self._hangs = False, True
-            self._disk_problem = f"outbox {self._path}: the disk has not answered for {hung_s:.0f} s"
-        self._tell()
+            writing_s, reading_s = self._disk.hangs_s(), self._reader.hangs_s()
+            news = bool(reading_s) != bool(self._reading_hangs)
+            if news:
+                words = f"outbox {self._path}: the disk has not answered who reads for {reading_s:.0f} s"
+                self._reading_hangs = words if reading_s else None
+            if writing_s and not self._hangs:
+                self.writable, self._hangs, news = False, True, True
+                self._disk_problem = f"outbox {self._path}: the disk has not answered for {writing_s:.0f} s"
+        if news:
+            self._voice.tell()
 
-    def _read_failed(self, error: sqlite3.Error) -> None:
+    def _read_failed(self, error: Exception) -> None:
         with self._lock:  # only the thread that writes may close the file
             self._read_error = error
             self._lock.notify_all()
+
+    def _find_problem(self) -> str | None:
+        with self._lock:
+            refused = self._window.refused
+            return self._disk_problem or self._reading_hangs or (None if refused is None else refused[1])
 
     # What follows runs on the outbox's own thread.
 
@@ -248,10 +260,11 @@ class Outbox:
         except Exception as error:
             logger.exception("the outbox has ended")
             with self._lock:
-                self._at_work = self.writable = False
+                self._disk.end()
+                self.writable = False
                 self._disk_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
             with contextlib.suppress(Exception):
-                self._tell()
+                self._voice.tell()
         finally:
             self._close()
 
@@ -260,25 +273,26 @@ class Outbox:
         while True:
             with self._lock:
                 self._lock.wait_for(self._has_work, TICK_S)
-                self._writing = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
+                self._waiting.take()
                 done = self._window.done[:]
                 stopping = self._stopping
-                self._at_work, self._works = True, self._works + 1
+                self._disk.begin()
                 self._lock.notify_all()
             look = time.monotonic() - looked_at_s >= TICK_S
             looked_at_s = time.monotonic() if look else looked_at_s
-            busy = bool(self._writing or done)
+            busy = bool(self._waiting.writing or done)
             problem = self._work(done, look_at_ages=look)
             with self._lock:
-                self._at_work = self._hangs = False
+                self._disk.end()
+                self._hangs = False
                 self.writable, self._disk_problem = problem is None, problem
             if problem is None and (busy or look):  # nothing could be taken while the bounds were kept
                 self._wake()
-            self._tell()
+            self._look_at_disk()  # for who reads: without a connection perhaps nobody else does
+            self._voice.tell()
             if problem is not None:
                 with self._lock:
-                    self._waiting.extendleft(reversed(self._writing))
-                    self._writing = []
+                    self._waiting.put_back()
                     if not stopping:
                         self._lock.wait_for(lambda: self._stopping, RETRY_S)
             if stopping and (problem is not None or not self._waiting):
@@ -288,7 +302,7 @@ class Outbox:
         return bool(self._waiting or self._window.leaves or self._stopping or self._read_error)
 
     def _work(self, done: list[int], *, look_at_ages: bool) -> str | None:
-        """Bring `_writing` onto the disk and confirmed rows off it; return what stood against that."""
+        """Bring what was taken onto the disk, and confirmed rows off it; return what stood against that."""
         try:
             if self._read_error is not None:
                 error, self._read_error = self._read_error, None
@@ -300,11 +314,11 @@ class Outbox:
                 with self._lock:
                     del self._window.done[: len(done)]
             self._set_unfit_aside(store)
-            if self._writing:
+            if rows := self._waiting.writing:
                 self._require_room()
-                store.append(self._writing)
+                store.append(rows)
                 with self._lock:
-                    self._writing = []
+                    self._waiting.writing = []
                     self._stalled = False
                     self._window.look()
             self._keep_bounds(store, look_at_ages=look_at_ages)
@@ -336,21 +350,23 @@ class Outbox:
             )
 
     def _keep_bounds(self, store: OutboxStore, *, look_at_ages: bool) -> None:
-        beyond = expired = Counter[str]()
         with self._lock:
             self._window.dropping = True
             above = self._window.last_on_its_way()
+        bounds, some = self._bounds, False
         try:
-            beyond = store.drop_beyond(self._bounds.max_bytes, above=above)
-            if look_at_ages:
-                expired = store.drop_older(self._bounds.max_age_s, above=above)
+            for gone in islice(store.drop_beyond(bounds.max_bytes, above=above), CHUNKS):
+                some = True
+                self._count(gone, DropReason.OUTBOX_FULL)
+            ages = store.drop_older(bounds.max_age_s, above=above) if look_at_ages else ()
+            for gone in islice(ages, CHUNKS):
+                some = True
+                self._count(gone, DropReason.OUTBOX_EXPIRED)
         finally:
             with self._lock:
                 self._window.dropping = False
-                if beyond or expired:
+                if some:
                     self._window.dropped_above(above)
-            self._count(expired, DropReason.OUTBOX_EXPIRED)
-            self._count(beyond, DropReason.OUTBOX_FULL)
 
     def _open(self) -> OutboxStore:
         store = self._file.open()
@@ -379,23 +395,6 @@ class Outbox:
     def _close(self) -> None:
         self._close_store()
         self._file.close()
-
-    def _tell(self) -> None:
-        """Tell the problem, if it is another one than before. Called by both threads."""
-        with self._telling:
-            with self._lock:
-                refused = self._window.refused
-                words = self._disk_problem or (None if refused is None else refused[1])
-            if words != self.problem:
-                self.problem = words
-                if words is None:
-                    logger.info("the outbox works again", extra={"event": "outbox_works"})
-                else:
-                    logger.error("%s", words, extra={"event": "outbox_fails"})
-            told = words or self._file.set_aside_words
-            if told != self._told:
-                self._told = told
-                self._changed(told)
 
     def _count(self, dropped: Counter[str], reason: DropReason) -> None:
         for camera_id, count in dropped.items():

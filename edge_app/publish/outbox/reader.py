@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
 
+from edge_app.publish.outbox.disk_wait import DiskWait
 from edge_app.publish.outbox.store import OutboxStore, StoredRow
 
 READ_AHEAD = 64
@@ -23,10 +23,14 @@ class RowReader:
     Args:
         came: Called when there are rows again, from the thread that reads.
         failed: Called when the store cannot be read, likewise.
+        hangs_after_s: See `DiskWait`.
     """
 
-    def __init__(self, came: Callable[[], None], failed: Callable[[sqlite3.Error], None]) -> None:
+    def __init__(
+        self, came: Callable[[], None], failed: Callable[[Exception], None], hangs_after_s: float
+    ) -> None:
         self._came, self._failed = came, failed
+        self._disk = DiskWait(hangs_after_s)
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         """Held while rows are read, and never with `_lock` held."""
@@ -79,6 +83,10 @@ class RowReader:
         """There are new rows."""
         self._wanted.set()
 
+    def hangs_s(self) -> float:
+        """Return for how many seconds the disk has not answered; 0 until that is too long."""
+        return self._disk.hangs_s()
+
     def _begin_anew(self) -> None:
         self._ahead.clear()
         self._position = 0
@@ -105,11 +113,14 @@ class RowReader:
                 if store is None or not self._wants_more():
                     return False
                 last_position = store.last_position
+            self._disk.begin()
             try:
                 rows = store.after(position, READ_AHEAD)
-            except sqlite3.Error as error:
+            except Exception as error:  # noqa: BLE001 - it is told; without this thread nothing would go out
                 self._failed(error)
                 return False
+            finally:
+                self._disk.end()
         with self._lock:
             if epoch != self._epoch:
                 return True  # it begins anew, at once

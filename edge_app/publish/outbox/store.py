@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ FORMAT = 1
 OVERHEAD_BYTES = 96
 """What a row takes beside topic and payload, about."""
 BUSY_TIMEOUT_S = 2.0
-VICTIMS = 256
-"""Rows that are looked at together when the oldest must go."""
+TOGETHER = 256
+"""Rows that are changed or deleted in one transaction."""
 
 SCHEMA = """
 CREATE TABLE messages (
@@ -181,8 +182,8 @@ class OutboxStore:
 
     def delete(self, positions: Sequence[int]) -> None:
         """Commit that rows are gone; those that are not there count as gone. Raises sqlite3.Error."""
-        for start in range(0, len(positions), VICTIMS):
-            chunk = positions[start : start + VICTIMS]
+        for start in range(0, len(positions), TOGETHER):
+            chunk = positions[start : start + TOGETHER]
             marks = ", ".join("?" * len(chunk))
             with self._transaction(self._deleter) as database:
                 gone = database.execute(
@@ -219,39 +220,34 @@ class OutboxStore:
         self._forget(gone)
         return Counter(camera for _, camera in gone)
 
-    def drop_beyond(self, max_bytes: int, *, above: int = 0) -> Counter[str]:
-        """Delete the oldest rows until no more than `max_bytes` are left; return how many, by camera.
+    def drop_beyond(self, max_bytes: int, *, above: int = 0) -> Iterator[Counter[str]]:
+        """Delete the oldest rows until no more than `max_bytes` are left, a few at a time.
 
-        Rows up to position `above` stay: they are on their way.
+        Yields how many are gone, by camera, of each transaction. Rows up to position `above` stay: they are
+        on their way.
         """
-        dropped: Counter[str] = Counter()
-        while self.size_bytes > max_bytes and self.count:
-            oldest = self._deleter.execute(
-                "SELECT position, bytes, camera FROM messages WHERE position > ? ORDER BY position LIMIT ?",
-                (above, VICTIMS),
-            ).fetchall()
-            if not oldest:
-                break
+        while self.size_bytes > max_bytes:
             surplus, last = self.size_bytes - max_bytes, 0
-            for position, size_bytes, _camera in oldest:
+            for position, size_bytes in self._oldest("bytes", above):
                 last, surplus = position, surplus - size_bytes
                 if surplus <= 0:
                     break
-            dropped += self._drop(above, last)
-        return dropped
+            if not last:
+                return
+            yield self._drop(above, last)
 
-    def drop_older(self, max_age_s: float, *, above: int = 0) -> Counter[str]:
-        """Delete the rows that are older than that; return how many, by camera. `above` as before."""
+    def drop_older(self, max_age_s: float, *, above: int = 0) -> Iterator[Counter[str]]:
+        """Delete the rows that are older than that; the rest as before."""
         cutoff_s = self._clock_s() - max_age_s
         # Asked of the file, although we know: what only appends would not notice that it was damaged.
         self.oldest_stored_s = self._oldest_stored_s()
-        if self.oldest_stored_s is None or self.oldest_stored_s >= cutoff_s:
-            return Counter()
-        # They lie in the order of their time, so the search ends with the first that stays.
-        kept = self._deleter.execute(
-            "SELECT position FROM messages WHERE stored_s >= ? ORDER BY position LIMIT 1", (cutoff_s,)
-        ).fetchone()
-        return self._drop(above, self.last_position if kept is None else kept[0] - 1)
+        while self.oldest_stored_s is not None and self.oldest_stored_s < cutoff_s:
+            # They lie in the order of their time, so it ends with the first that stays.
+            older = takewhile(lambda row: row[1] < cutoff_s, self._oldest("stored_s", above))
+            last = max((position for position, _ in older), default=0)
+            if not last:
+                return
+            yield self._drop(above, last)
 
     def after(self, position: int, limit: int) -> list[StoredRow]:
         """Return the first rows behind a position, in order."""
@@ -312,14 +308,34 @@ class OutboxStore:
             if differing:
                 names = ", ".join(sorted(differing))
                 raise UnusableStoreError(f"its table {table} is not that of format {FORMAT}: {names}")
-        # After a restart of the machine only the clock on the wall tells how long ago that was, if it was
-        # right both times: a machine without a battery begins in 1970, and nothing must be lost for that.
-        with self._transaction(self._writer) as database:
-            database.execute(
+        self._count_on_ages()
+
+    def _count_on_ages(self) -> None:
+        """Count the age of rows of before the machine was started by the clock of now.
+
+        Only the clock on the wall tells how long ago that was, if it was right both times: a machine without
+        a battery begins in 1970, and nothing must be lost for that. A few rows at a time, for until a
+        transaction ends its log holds every page of it: a disk that an outbox has filled has no room for
+        that. What is done stays done; a commit that is lost with the power is made again.
+        """
+        now = (self._clock_s(), self._unix_s(), self._boot, int(self._clock_synced()))
+        last: int | None = 0
+        while last is not None:
+            changed = self._deleter.execute(
                 "UPDATE messages SET boot = ?3, stored_s = ?1 - "
-                "CASE WHEN ?4 AND clock_synced THEN max(0, ?2 - stored_unix_s) ELSE 0 END WHERE boot != ?3",
-                (self._clock_s(), self._unix_s(), self._boot, int(self._clock_synced())),
-            )
+                "CASE WHEN ?4 AND clock_synced THEN max(0, ?2 - stored_unix_s) ELSE 0 END "
+                "WHERE position IN (SELECT position FROM messages "
+                "WHERE position > ?5 AND boot != ?3 ORDER BY position LIMIT ?6) RETURNING position",
+                (*now, last, TOGETHER),
+            ).fetchall()
+            last = max((position for (position,) in changed), default=None)
+
+    def _oldest(self, column: str, above: int) -> list[tuple[int, Any]]:
+        """Return position and a column of the oldest rows above a position."""
+        return self._deleter.execute(
+            f"SELECT position, {column} FROM messages WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608 - ours
+            (above, TOGETHER),
+        ).fetchall()
 
     def _drop(self, above: int, through: int) -> Counter[str]:
         with self._transaction(self._deleter) as database:

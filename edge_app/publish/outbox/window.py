@@ -80,6 +80,10 @@ class SendWindow:
         self._connected = False
         self._rewind()
 
+    def forgive(self) -> None:
+        """What was refused may be taken by another broker: nothing is left alone any longer."""
+        self._paused_until_s, self.refused = 0.0, None
+
     @property
     def leaves(self) -> bool:
         """Whether anything is to be taken off the disk."""

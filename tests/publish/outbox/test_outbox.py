@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from edge_app.messages import DropReason
 from edge_app.publish.outbox import outbox as module
 from edge_app.publish.outbox import window
 from edge_app.publish.outbox.outbox import Outbox, OutboxBounds
-from edge_app.publish.outbox.store import OVERHEAD_BYTES, OutboxStore
+from edge_app.publish.outbox.store import OVERHEAD_BYTES, NewRow, OutboxStore
 from edge_app.publish.outbox.window import StoredMessage
 from tests.brokers import until
 
@@ -226,6 +226,24 @@ def test_a_topic_that_is_refused_is_left_alone_for_a_while_and_kept(
     assert bench.problems == ["the broker refuses topic topic/1: not authorized", None]
 
 
+def test_what_one_broker_refused_is_sent_to_another_one_at_once(bench: Bench) -> None:
+    outbox = bench.open()
+    put(outbox, 1, 2)
+    outbox.connected()
+    first, _ = take(outbox, 2)
+    outbox.refused(first, "not authorized")
+    outbox.disconnected()
+    outbox.connected()
+    assert outbox.take() is None, "to the same one it is not, however often it is connected to"
+    assert outbox.settled()
+    outbox.disconnected()
+    outbox.redirected()
+    assert bench.problems[1:] == [None]
+    assert not outbox.settled()
+    outbox.connected()
+    assert [number_of(message) for message in take(outbox, 2)] == [1, 2]
+
+
 @pytest.mark.parametrize("broken", [b"no database at all" * 500, b""])
 def test_a_file_that_is_no_outbox_is_set_aside_and_nothing_is_deleted(bench: Bench, broken: bytes) -> None:
     bench.path.parent.mkdir()
@@ -302,13 +320,18 @@ def test_a_full_disk_is_told_and_counted_and_things_go_on_when_there_is_room(
     assert number_of(take(outbox, 16)[-1]) <= 99
 
 
-def test_a_file_that_cannot_be_read_is_opened_anew_by_the_thread_that_writes(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "error", [sqlite3.DatabaseError("database disk image is malformed"), ZeroDivisionError("a bug")]
+)
+def test_a_file_that_cannot_be_read_is_opened_anew_by_the_thread_that_writes(
+    bench: Bench, error: Exception
+) -> None:
     outbox = bench.open()
     put(outbox, 1, 2)
     on_disk(outbox, 2)
     store = outbox._store
     assert store is not None
-    failing(store, "after", sqlite3.DatabaseError("database disk image is malformed"))
+    failing(store, "after", error)
     outbox.connected()
 
     taken: list[StoredMessage] = []
@@ -321,6 +344,8 @@ def test_a_file_that_cannot_be_read_is_opened_anew_by_the_thread_that_writes(ben
 
     until(opened_anew, "it is opened anew")
     assert [number_of(message) for message in (*taken, *take(outbox, 2 - len(taken)))] == [1, 2]
+    until(lambda: bench.problems[1:] == [None], "it works again")
+    assert str(error) in str(bench.problems[0])
 
 
 def test_room_on_the_disk_is_left_for_what_deletes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,6 +415,60 @@ def test_a_disk_that_hangs_is_told_of_until_it_answers(
     assert bench.problems[1:] == [None]
 
 
+def test_a_disk_that_hangs_in_reading_alone_is_told_of_until_it_answers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HANGS_S", 0.4)
+    outbox = bench.open()
+    put(outbox, 0, 1)
+    on_disk(outbox, 2)
+    assert outbox._store is not None
+    goes_on = threading.Event()
+    original = outbox._store.after
+    monkeypatch.setattr(outbox._store, "after", lambda *where: (goes_on.wait(20), original(*where))[1])
+    outbox.connected()
+
+    def told() -> bool:
+        outbox.take()
+        return outbox.problem is not None
+
+    until(told, "the trouble is told")
+    assert "the disk has not answered who reads for" in (outbox.problem or "")
+    assert outbox.writable, "what comes is kept"
+    goes_on.set()
+    until(lambda: outbox.problem is None, "it works again")
+    assert len(bench.problems) == 2
+    assert [number_of(message) for message in take(outbox, 2)] == [0, 1]
+
+
+def test_a_disk_that_is_slow_and_answers_is_not_told_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look through a large file takes long, and after a power cut an SD card has to."""
+    monkeypatch.setattr(module, "HANGS_S", 1.0)
+    outbox = bench.open()
+    on_disk(outbox, 0)
+    assert outbox._store is not None
+    original = outbox._store.append
+
+    def reads_for_long(rows: Sequence[NewRow]) -> None:
+        until_s = time.monotonic() + 2.5
+        while time.monotonic() < until_s:
+            bench.path.read_bytes()
+            time.sleep(0.05)
+        original(rows)
+
+    monkeypatch.setattr(outbox._store, "append", reads_for_long)
+    put(outbox, 0)
+
+    def written() -> bool:
+        outbox.take()
+        return outbox.state().messages == 1 and outbox.state().waiting == 0
+
+    until(written, "it is written")
+    assert not bench.problems
+
+
 def test_what_is_put_after_the_end_is_counted(bench: Bench) -> None:
     outbox = bench.open()
     outbox.stop()
@@ -423,14 +502,14 @@ def test_what_is_taken_while_the_bounds_are_looked_at_is_not_dropped(
     original = getattr(store, bound)
     dropped, lost = Counter[str](), set[int]()
 
-    def beside_a_connection_that_is_quick(*arguments: float, above: int) -> Counter[str]:
+    def beside_a_connection_that_is_quick(*arguments: float, above: int) -> Iterator[Counter[str]]:
         taken = set()
         while (message := outbox.take()) is not None:
             taken.add(message.position)
-        found: Counter[str] = original(*arguments, above=above)
-        lost.update(taken - {row.position for row in store.after(0, 100)})
-        dropped.update(found)
-        return found
+        for gone in original(*arguments, above=above):
+            lost.update(taken - {row.position for row in store.after(0, 100)})
+            dropped.update(gone)
+            yield gone
 
     monkeypatch.setattr(store, bound, beside_a_connection_that_is_quick)
     if bound == "drop_older":
@@ -439,6 +518,37 @@ def test_what_is_taken_while_the_bounds_are_looked_at_is_not_dropped(
         put(outbox, *range(8, 16))
     until(lambda: dropped.total() > 0, "the oldest go")
     assert not lost, "what is on its way is kept until it is confirmed, and not counted as dropped"
+
+
+@pytest.mark.parametrize("bound", ["drop_beyond", "drop_older"])
+def test_what_went_before_the_disk_failed_is_counted_and_not_sent(
+    bench: Bench, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = bench.open(max_bytes=700 * (24 + 7 + OVERHEAD_BYTES), max_age_s=60)
+    put(outbox, *range(100, 700))
+    on_disk(outbox, 600)
+    outbox.connected()
+    take(outbox, 1)  # which reads others ahead
+    store = outbox._store
+    assert store is not None
+    drop, calls = store._drop, Counter[str]()
+
+    def fails_after_the_first(above: int, through: int) -> Counter[str]:
+        calls["drop"] += 1
+        if calls["drop"] == 2:
+            raise sqlite3.OperationalError("database or disk is full")
+        return drop(above, through)
+
+    monkeypatch.setattr(store, "_drop", fails_after_the_first)
+    if bound == "drop_beyond":
+        outbox._bounds = OutboxBounds(max_bytes=0)
+        reason = DropReason.OUTBOX_FULL
+    else:
+        bench.now_s += 61
+        reason = DropReason.OUTBOX_EXPIRED
+    until(lambda: calls["drop"] > 1, "the disk fails")
+    until(lambda: bench.drops.counts[reason] == 599, "all are counted")
+    assert outbox.take() is None
 
 
 def test_rows_are_not_written_twice_when_what_follows_fails(bench: Bench) -> None:
