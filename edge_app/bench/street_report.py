@@ -31,6 +31,10 @@ def bottleneck(result: Mapping[str, Any]) -> str:
         came = "frames came, none was finished" if middle["captured"] else "no frame came"
         return f"unknown: within a round {came}; longer rounds (--seconds) tell more"
     if result["fps"] is not None and not middle["dropped"]:
+        asked = result["cameras"] * result["fps"]
+        if middle["frames_per_s"] < BUSY * asked:
+            came = f"{middle['frames_per_s']:.0f} of the {asked:.0f} frames/s that were asked for came"
+            return f"the source: {came}, decoded or rendered"
         return "nothing: everything that was offered was processed"
     if raw and raw["share"] >= BUSY:
         return "the GPU: the engine alone is hardly faster"

@@ -56,10 +56,24 @@ def test_a_round_without_a_frame_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     load = Load(cameras=1, fps=0.1, size=(64, 48), seconds=0.2)
     found = as_json(measure_street(instant_detector(AppConfig()), load))
     assert found["frames_per_s"] == 0
-    result = {"fps": 0.1, "source": "memory", "model": "none", "median": found}
+    result = {"fps": 0.1, "cameras": 1, "source": "memory", "model": "none", "median": found}
     assert bottleneck(result).startswith("unknown: within a round no frame came;")
     about = {"what": "", "cameras": 1, "processes": 1, "size": load.size, "rounds": [found]}
     assert "captured to encoded    p50 / p95 / p99 ms: no frame" in report_lines(about | result)
+
+
+@pytest.mark.parametrize(
+    ("frames_per_s", "dropped", "words"),
+    [
+        (2990.0, {}, "nothing: everything that was offered was processed"),
+        (1585.0, {}, "the source: 1585 of the 3000 frames/s that were asked for came, decoded or rendered"),
+        (1585.0, {"superseded": 9}, "the model on the CPU"),
+    ],
+)
+def test_what_limits_cameras_of_a_pace(frames_per_s: float, dropped: dict[str, int], words: str) -> None:
+    middle = {"latency_ms": [1.0], "dropped": dropped, "frames_per_s": frames_per_s, "threads_us": {}}
+    result = {"fps": 30, "cameras": 100, "source": "memory", "model": "m", "median": middle}
+    assert bottleneck(result) == words
 
 
 def test_a_stage_that_fails_ends_the_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
