@@ -51,7 +51,8 @@ def _split(fields: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield scheme and parameters of each challenge."""
     for field in fields:
         pieces: list[str] = []
-        for piece in [*_PIECE.findall(field), None]:
+        # Lists may have empty elements (RFC 9110, section 5.6.1).
+        for piece in [*filter(str.strip, _PIECE.findall(field)), None]:
             if pieces and (piece is None or _SCHEME.match(piece)):
                 scheme, rest, *_ = *",".join(pieces).split(maxsplit=1), ""
                 yield scheme, rest

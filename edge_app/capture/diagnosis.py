@@ -130,7 +130,7 @@ def _exchange(
     if found is None:
         return 0, "", []
     status, length = int(found[1]), _LENGTH.search(head)
-    if status == 401 and length is not None:
+    if status == 401 and length is not None and method == "DESCRIBE":  # HTTP goes on over another connection
         _skip(connection, min(int(length[1]), _MOST_BYTES) - len(body))
     challenges = [value.decode(errors="surrogateescape").strip() for value in _CHALLENGE.findall(head)]
     return status, found[2].decode().strip(), challenges
@@ -138,7 +138,7 @@ def _exchange(
 
 def _skip(connection: socket.socket, left: int) -> None:
     """Read the rest of a body, which the answer to the next request would come after."""
-    with suppress(TimeoutError):  # it may be shorter than it was said to be
+    with suppress(OSError):  # it may be shorter than it was said to be; the next request tells what is broken
         while left > 0 and (more := connection.recv(min(left, 4096))):
             left -= len(more)
 

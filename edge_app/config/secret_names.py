@@ -42,7 +42,7 @@ def name_warning(config: AppConfig, where: str, password: str) -> str | None:
 def name_warnings(
     config: AppConfig,
     environment: Mapping[str, str] | None = None,
-    credentials: Mapping[str, Path | bytes] | None = None,
+    credentials: Mapping[str, Path | bytes | None] | None = None,
 ) -> Iterator[str]:
     """Yield `name_warning` of all passwords that can be had now; of others nothing."""
     for where, reference in password_references(config).items():

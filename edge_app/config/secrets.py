@@ -193,7 +193,7 @@ def resolve_password(
     where: str,
     environment: Mapping[str, str] | None = None,
     warn: Callable[[str], None] = _LOG.warning,
-    credentials: Mapping[str, Path | bytes] | None = None,
+    credentials: Mapping[str, Path | bytes | None] | None = None,
 ) -> str | None:
     """Return the password that a section refers to, or None if it refers to none.
 
@@ -202,8 +202,8 @@ def resolve_password(
         where: The section's key, for messages: `mqtt`, `cameras.door`.
         environment: Environment variables; the process's own if None.
         warn: Told of a password that is too short to be hidden in logs, and of a file that others can use.
-        credentials: What systemd hands over by name, a file or its content; what it has handed to this
-            process if None.
+        credentials: What systemd hands over by name, a file or its content, or None for what cannot be
+            had here; what it has handed to this process if None.
 
     Raises:
         ConfigError: If it is not there, empty or unreadable. The message names the reference only where it
@@ -222,7 +222,7 @@ def _find_password(
     where: str,
     environment: Mapping[str, str],
     warn: Callable[[str], None],
-    credentials: Mapping[str, Path | bytes] | None,
+    credentials: Mapping[str, Path | bytes | None] | None,
 ) -> str | None:
     if reference.password_file is not None:
         return _from_file(Path(reference.password_file), f"{where}.password_file", warn)
@@ -286,7 +286,7 @@ def _from_environment(name: str, key: str, environment: Mapping[str, str]) -> st
 
 
 def _from_credential(
-    name: str, key: str, environment: Mapping[str, str], credentials: Mapping[str, Path | bytes] | None
+    name: str, key: str, environment: Mapping[str, str], credentials: Mapping[str, Path | bytes | None] | None
 ) -> str:
     shown = name if re.fullmatch(r"[a-z]+([._-][a-z]+)+", name) else "(name not shown)"
     hint = "add LoadCredential=<name>:<file> to the service, or use password_file"
@@ -295,6 +295,10 @@ def _from_credential(
         raise ConfigError(
             f"{key}: systemd gave this process no credentials, so not {shown} either.", hint=hint
         )
+    if credentials is not None and name in credentials and credentials[name] is None:
+        hint = "what is encrypted is root's to read: sudo edge-app doctor; the service may have it"
+        words = f"{key}: the unit names the credential {shown}, which cannot be read here."
+        raise ConfigError(words, hint=hint)
     source = Path(directory or "", name) if credentials is None else credentials.get(name)
     try:
         if "/" in name or source is None or (isinstance(source, Path) and not source.is_file()):

@@ -30,7 +30,7 @@ from edge_app.files.place import why, why_no_file, why_unusable
 def config_warnings(
     loaded: LoadedConfig,
     environment: Mapping[str, str] | None = None,
-    credentials: Mapping[str, Path | bytes] | None = None,
+    credentials: Mapping[str, Path | bytes | None] | None = None,
 ) -> Iterator[str]:
     """Return what of a good configuration may be missing later, or is not safe.
 

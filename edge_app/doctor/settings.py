@@ -38,12 +38,12 @@ def check_configuration(subject: Subject, ask: Callable[[], ServiceView]) -> Res
     if unusable:
         judge = failed if view.user is None or subject.of_service else warning
         return judge(f"{_seen_by(view)}{' '.join(unusable)}", _readable(view, "640"))
-    ways = list(open_ways(subject.loaded.config))
+    notes = "".join(f" (note: {way})" for way in open_ways(subject.loaded.config))
     warnings = list(config_warnings(subject.loaded, subject.environment, subject.given))
     if warnings:
-        found = "; ".join((f"{subject.path} is good, but {warnings[0]}", *warnings[1:], *ways))
-        return warning(found, "Put right what is named.")
-    return ok("; ".join((f"{subject.path} is good, {len(subject.cameras)} cameras", *ways)))
+        found = f"{subject.path} is good, but {'; '.join(warnings)}{notes}"
+        return warning(found, "Put right what is named; notes need not be.")
+    return ok(f"{subject.path} is good, {len(subject.cameras)} cameras{notes}")
 
 
 def check_secrets(subject: Subject, ask: Callable[[], ServiceView]) -> Result:

@@ -55,7 +55,7 @@ class Subject:
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     missing: Mapping[str, ConfigError] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    given: Mapping[str, Path | bytes] | None = field(default=None, repr=False)
+    given: Mapping[str, Path | bytes | None] | None = field(default=None, repr=False)
     warnings: Sequence[str] = ()
 
     @property
@@ -157,8 +157,10 @@ def _environment(machine: Machine, service: str) -> dict[str, str]:
     return {**os.environ, **service_environment(machine, service), "CREDENTIALS_DIRECTORY": given}
 
 
-def _contents(credentials: Mapping[str, Path | bytes]) -> Iterator[str]:
+def _contents(credentials: Mapping[str, Path | bytes | None]) -> Iterator[str]:
     for source in credentials.values():
+        if source is None:
+            continue
         with suppress(OSError, ValueError):
             content = source if isinstance(source, bytes) else read_start(source, _MOST_BYTES)
             yield from content.decode("utf-8", "replace").splitlines()

@@ -33,6 +33,8 @@ _SHOWN_WORD = re.compile(r'"((?:\\.|[^"\\])*)"|\S+', re.DOTALL)
 """One of several values in `systemctl show`: in double quotes as a whole if the shell would want it."""
 _ESCAPED = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
 _CONTROLS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
+"""Where systemd looks for credentials; the first place counts. Encrypted ones lie beside, `.encrypted`."""
 _ANYTHING = ("Environment", "UnsetEnvironment", "StandardInput", "LogExtraFields", "X-")
 """What settings begin with whose values may hold anything."""
 
@@ -56,10 +58,10 @@ def settings_of(machine: Machine, service: str, *names: str) -> dict[str, list[s
     return found
 
 
-def service_credentials(machine: Machine, service: str) -> dict[str, Path | bytes] | None:
-    """Return what systemd hands to a service, by name: a file, or the content itself.
+def service_credentials(machine: Machine, service: str) -> dict[str, Path | bytes | None] | None:
+    """Return what systemd hands to a service, by name: a file, or the content itself; None: unknown here.
 
-    None: it is not known. `systemctl show` cannot print these settings, so systemd is asked by `busctl`.
+    None for all: it is not known. `systemctl show` cannot print these settings, so `busctl` asks systemd.
     """
     if settings_of(machine, service, "LoadState").get("LoadState") != ["loaded"]:
         return None
@@ -69,16 +71,29 @@ def service_credentials(machine: Machine, service: str) -> dict[str, Path | byte
     loaded = _property(machine, unit, "LoadCredential")
     if loaded is None:
         return None
-    # What is loaded goes before what is set. A name that is no path is looked up in systemd's own stores.
-    found: dict[str, Path | bytes] = {
-        name: bytes(content) for name, content in _pairs(machine, unit, "SetCredential")
-    }
+    # What is loaded goes before what is set, in each other's way as systemd.exec(5) has it.
+    found: dict[str, Path | bytes | None] = dict.fromkeys(
+        name for name, _ in _pairs(machine, unit, "SetCredentialEncrypted")
+    )
+    found |= {name: bytes(content) for name, content in _pairs(machine, unit, "SetCredential")}
+    for pattern in _property(machine, unit, "ImportCredential") or []:
+        for store in reversed(_STORES):
+            found |= dict.fromkeys(file.name for file in machine.glob(f"{store}.encrypted/{pattern}"))
+            found |= {file.name: file for file in machine.glob(f"{store}/{pattern}")}
     for name, file in _pairs(machine, unit, "LoadCredentialEncrypted"):
-        answer = machine.command("systemd-creds", "decrypt", f"--name={name}", str(machine.path(file)), "-")
-        if answer is not None and answer.status == 0:
-            found[name] = answer.output.encode()
-    found.update({name: machine.path(file) for name, file in loaded if file.startswith("/")})
-    return found
+        path = _in_stores(machine, file, ".encrypted")
+        answer = path and machine.command("systemd-creds", "decrypt", f"--name={name}", str(path), "-")
+        found[name] = answer.output.encode() if answer and answer.status == 0 else None
+    return found | {name: _in_stores(machine, file) for name, file in loaded}
+
+
+def _in_stores(machine: Machine, file: str, suffix: str = "") -> Path | None:
+    """Return where a file lies; one that is named without a folder is looked up in systemd's own."""
+    if file.startswith("/"):
+        return machine.path(file)
+    ends = dict.fromkeys((suffix, ""))
+    places = (machine.path(f"{store}{end}/{file}") for store in _STORES for end in ends)
+    return next((place for place in places if place.is_file()), None)
 
 
 def _pairs(machine: Machine, unit: str, name: str) -> list[Any]:

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from edge_app.errors import EXIT_CONFIG, EdgeAppError, StageFailedError, StageHungError
 from edge_app.files.bounded import read_bounded
-from edge_app.files.replacing import replace_content
+from edge_app.files.replacing import replace_content, sync_file
 from edge_app.ops.clock import boot_id
 
 logger = logging.getLogger(__name__)
@@ -113,9 +114,10 @@ class RunRecord:
             )
             before = _counted(before, LastFailure(Failure.KILLED, "", time.time()))
         with self._lock:
-            # Durable, or a loss of power soon after a start could leave an empty file, and no counts.
             content = _Content(before.counts, before.last, _Process.this())
-            self._told = self._open = self._write(content, durable=True)
+            self._told = self._open = self._write(content)
+        if self._open:  # nobody waits for a disk, which may be what hangs, as it was in the run before
+            threading.Thread(target=_sync, args=(self._path,), name="run-record", daemon=True).start()
 
     def failed(self, error: BaseException) -> None:
         """This run ends by an error, of which only the first counts; written when this returns.
@@ -139,17 +141,23 @@ class RunRecord:
                 self._open = False
                 self._write(_Content(self._content.counts, self._content.last))
 
-    def _write(self, content: _Content, *, durable: bool = False) -> bool:
-        """Write the file; at the end of a run no disk is waited for, which may be what hangs."""
+    def _write(self, content: _Content) -> bool:
+        """Write the file, whole or not at all."""
         assert self._path is not None  # noqa: S101 - it was begun
         self._content = content
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_content(self._path, json.dumps(asdict(content)).encode(), durable=durable)
+            replace_content(self._path, json.dumps(asdict(content)).encode())
         except OSError as error:
             logger.warning("how this run ends is not kept: %s: %s", self._path, error.strerror or error)
             return False
         return True
+
+
+def _sync(path: Path) -> None:
+    """Have it on the disk, or a loss of power soon after a start could leave an empty file, and no counts."""
+    with suppress(OSError):  # the content is in force all the same
+        sync_file(path)
 
 
 def _counted(before: _Content, last: LastFailure) -> _Content:

@@ -24,11 +24,13 @@ def stop_on_signals(stop: threading.Event, last_word: Callable[[], None] = lambd
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
-            # A thread: what it locks may be locked by the one we have interrupted, and its disk may hang.
-            saying = threading.Thread(target=last_word, name="last-word", daemon=True)
-            saying.start()
-            saying.join(LAST_WORD_S)
-            os._exit(SIGNAL_STATUS + number)
+            try:
+                # A thread: what it locks may be locked by the one we have interrupted, and its disk may hang.
+                saying = threading.Thread(target=last_word, name="last-word", daemon=True)
+                saying.start()  # which Python refuses while it ends, and the system where there are too many
+                saying.join(LAST_WORD_S)
+            finally:
+                os._exit(SIGNAL_STATUS + number)
         stop.set()
 
     signal.signal(signal.SIGTERM, handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -156,6 +157,25 @@ def test_a_wrong_password_is_told_from_a_right_one_whatever_the_realm_and_with_a
             explain_server(parse_camera_uri(camera.uri), LION, timeout_s=5.0)
     finally:
         camera.close()
+
+
+def test_a_wrong_password_is_known_although_the_answer_is_cut_off() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(2):  # the second time with the login
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                head = f"HTTP/1.1 401 No\r\nWWW-Authenticate: {DIGEST}\r\nContent-Length: 500\r\n\r\n"
+                connection.sendall(f"{head}cut".encode())
+                time.sleep(0.1)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    threading.Thread(target=serve, daemon=True).start()
+    uri = parse_camera_uri(f"http://127.0.0.1:{server.getsockname()[1]}/")
+    with server, pytest.raises(AccessRefusedError, match="refuses this user name and password"):
+        explain_server(uri, LION, timeout_s=5.0)
 
 
 def describe(uri: CameraUri, credentials: Credentials, *, timeout_s: float) -> str:

@@ -73,7 +73,7 @@ def test_what_travels_unencrypted_is_told_beside_warnings(root: Root) -> None:
     subject = open_subject(root.machine.path("/srv/my.yaml"), root.machine)
     result = check_configuration(subject, ServiceView)
     assert result.status is Status.WARNING
-    assert "is good, but cameras.yard.username: is set without a password; " in result.found
+    assert "is good, but cameras.yard.username: is set without a password (note: " in result.found
     assert "cameras yard: pictures and passwords travel unencrypted" in result.found
 
 

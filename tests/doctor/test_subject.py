@@ -44,10 +44,11 @@ def north(root: Root, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root.machine.path("/etc/edge-app/north.yaml")
 
 
-def handed(root: Root, **settings: dict[str, object]) -> None:
+def handed(root: Root, **settings: dict[str, object] | list[str]) -> None:
     """Let systemd tell these settings of the unit of `north`, as busctl writes it, and nothing else."""
     told = {
-        name: json.dumps({"type": "a(ss)", "data": list(pairs.items())}) for name, pairs in settings.items()
+        name: json.dumps({"data": value if isinstance(value, list) else list(value.items())})
+        for name, value in settings.items()
     }
     cases = "\n".join(f"{OBJECT}.{name}) echo '{text}';;" for name, text in told.items())
     root.command("busctl", f'case "$4.$6" in\n{cases}\n*) exit 1;;\nesac')
@@ -81,10 +82,31 @@ def test_a_credential_that_is_set_in_the_unit_is_found_unless_a_file_goes_before
 
 def test_an_encrypted_credential_is_decrypted(root: Root, north: Path) -> None:
     handed(root, LoadCredential={}, LoadCredentialEncrypted={"mqtt-password": f"{FOLDER}/sealed"})
-    assert "no credential mqtt-password" in open_subject(north, root.machine).missing["mqtt"].message
+    assert "which cannot be read here" in open_subject(north, root.machine).missing["mqtt"].message
     sealed = root.machine.path(f"{FOLDER}/sealed")
     root.command("systemd-creds", f"[ $2 = --name=mqtt-password ] && [ $3 = {sealed} ] && echo of-the-vault")
     assert open_subject(north, root.machine).passwords["mqtt"] == "of-the-vault"
+
+
+def test_a_credential_without_a_folder_lies_in_the_stores_of_systemd(root: Root, north: Path) -> None:
+    handed(root, LoadCredential={"mqtt-password": "of-all"})
+    assert "which cannot be read here" in open_subject(north, root.machine).missing["mqtt"].message
+    root.write({"/usr/lib/credstore/of-all": "of-the-vendor", "/run/credstore/of-all": "of-this-boot"})
+    assert open_subject(north, root.machine).passwords["mqtt"] == "of-this-boot"
+
+
+def test_credentials_that_are_imported_are_known_by_their_names(root: Root, north: Path) -> None:
+    handed(root, LoadCredential={}, ImportCredential=["mqtt-*"])
+    assert "gave this process no credential" in open_subject(north, root.machine).missing["mqtt"].message
+    root.write({"/etc/credstore.encrypted/mqtt-password": "sealed"})
+    assert "which cannot be read here" in open_subject(north, root.machine).missing["mqtt"].message
+    root.write({"/run/credstore/mqtt-password": "of-this-boot", "/etc/credstore/mqtt-password": "of-all"})
+    assert open_subject(north, root.machine).passwords["mqtt"] == "of-all"
+
+
+def test_a_sealed_credential_in_the_unit_is_not_said_to_be_missing(root: Root, north: Path) -> None:
+    handed(root, LoadCredential={}, SetCredentialEncrypted={"mqtt-password": list(b"sealed")})
+    assert "which cannot be read here" in open_subject(north, root.machine).missing["mqtt"].message
 
 
 def test_a_credential_that_the_unit_does_not_hand_over_is_missing_although_its_file_is_there(

@@ -9,12 +9,11 @@ import pytest
 from edge_app.files.replacing import replace_content
 
 
-@pytest.mark.parametrize("durable", [False, True])
-def test_the_content_is_replaced_and_nothing_is_left_beside(tmp_path: Path, durable: bool) -> None:
+def test_the_content_is_replaced_and_nothing_is_left_beside(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     (tmp_path / "a.new").write_text("of one that was killed")
     for content in (b"longer than the next", b"one"):
-        replace_content(file, content, durable=durable)
+        replace_content(file, content)
         assert file.read_bytes() == content
     assert list(tmp_path.iterdir()) == [file]
 

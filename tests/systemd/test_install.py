@@ -396,6 +396,8 @@ def test_a_version_is_not_proven_where_all_had_failed_and_still_do(played: Playe
     assert "edge-app.service had failed before, and does not become READY now either" in done.stderr
     assert played.current.startswith("0.2.0"), "with the version before it does not run either"
     assert (played.linked("proven"), played.linked("before")) == (good, good)
+    assert played.run("make", "install").returncode != 0
+    assert played.current.startswith("0.2.0"), "nor is it a reason the next time"
     (played.root / "trouble").unlink()
     assert "runs" in played.install().stdout
     assert played.running == played.linked("proven") == played.current
