@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from edge_app.errors import PublishError
 from edge_app.interfaces import DropObserver, SinkState
 from edge_app.messages import CameraStatus, Detections, DropReason, NodeInfo, NodeState
-from edge_app.patience import Patience
 from edge_app.publish.drops import DropTally
 from edge_app.publish.encoders.encoder import Encoder
 from edge_app.publish.jsonl.rotating import RotatingFile
 from edge_app.publish.lane import DetectionsLane
 from edge_app.publish.observed import Observed
+from edge_app.publish.outbox.disk_wait import DiskWait
 from edge_app.publish.refusal import RepeatFilter
 from edge_app.publish.traffic import Message
 
@@ -78,10 +78,9 @@ class FileSink:
         self._retry_at_s = 0.0
         self._health_due_s = self._sync_due_s = 0.0
         self._repeats = RepeatFilter()
-        self._at_disk, self._batches, self._hangs = False, 0, False
+        self._disk, self._hangs = DiskWait(HANGS_S), False
         self._disk_lock = threading.Lock()
-        """Held while these are changed, and while trouble is told."""
-        self._disk_patience = Patience(HANGS_S / 2)
+        """Held while that is changed, and while trouble is told."""
         self._thread = threading.Thread(target=self._main, name=f"sink-{name}", daemon=True)
 
     def start(self) -> None:
@@ -132,8 +131,8 @@ class FileSink:
     def _look_at_disk(self) -> None:
         """Say so if it has not answered for long; only somebody else than the thread that writes can tell."""
         with self._disk_lock:
-            hung_s = self._disk_patience.look(self._at_disk, self._batches)
-            if hung_s >= HANGS_S and not self._hangs:
+            hung_s = self._disk.hangs_s()
+            if hung_s and not self._hangs:
                 self._hangs = True
                 self._tell(f"{self._file.path}: the disk has not answered for {hung_s:.0f} s")
 
@@ -150,7 +149,7 @@ class FileSink:
             logger.exception("sink %s has ended", self._name)
             self._lane.shut(DropReason.FILE_UNWRITABLE)
             with self._disk_lock:
-                self._at_disk = False
+                self._disk.end()
                 self._tell(f"{self._file.path}: it has ended ({type(error).__name__}: {error})")
 
     def _patience_s(self) -> float:
@@ -188,16 +187,17 @@ class FileSink:
         """Write one batch; return whether there may be more."""
         batch = self._batch()
         full, wrote = len(batch) == BATCH, bool(batch)
-        with self._disk_lock:
-            self._at_disk, self._batches = True, self._batches + 1
+        self._disk.begin()
         try:
             self._file.open()
             while batch:
+                self._disk.begin()  # each is a sign of life
                 count = self._file.write([line for line, _ in batch])
                 self._written += sum(camera_id is not None for _, camera_id in batch[:count])
                 del batch[:count]
             if time.monotonic() >= self._sync_due_s:
                 self._sync_due_s = time.monotonic() + SYNC_S
+                self._disk.begin()
                 self._file.sync()
         except OSError as error:
             self._answered(error, works=False)
@@ -231,7 +231,8 @@ class FileSink:
     def _answered(self, error: OSError | None, *, works: bool) -> None:
         """The disk has refused what was asked, or has done it: it `works` if it was to write."""
         with self._disk_lock:
-            works, self._at_disk, self._hangs = works or self._hangs, False, False
+            self._disk.end()
+            works, self._hangs = works or self._hangs, False
             if error is not None:
                 self._fail(error)
             elif works and self._problem is not None:

@@ -121,7 +121,7 @@ class Outbox:
         self._disk_problem: str | None = None
         self._reading_hangs: str | None = None
         self._voice = OutboxVoice(self._find_problem, lambda: self._file.set_aside_words, changed)
-        self._stopping = False
+        self._stopping = self._ended = self._cut = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
         self.writable = True
 
@@ -141,7 +141,7 @@ class Outbox:
         with self._lock:
             if wait and not (self._stalled or self._stopping):
                 self._stalled = not self._lock.wait_for(self._has_room, STALL_S)
-            victim = row if self._stopping else self._waiting.add(row)
+            victim = row if self._stopping or self._ended else self._waiting.add(row)
             self._lock.notify_all()
         self._look_at_disk()
         if victim is not None:
@@ -236,9 +236,10 @@ class Outbox:
             if news:
                 words = f"outbox {self._path}: the disk has not answered who reads for {reading_s:.0f} s"
                 self._reading_hangs = words if reading_s else None
-            if writing_s and not self._hangs:
-                self.writable, self._hangs, news = False, True, True
-                self._disk_problem = f"outbox {self._path}: the disk has not answered for {writing_s:.0f} s"
+            if bool(writing_s) != self._hangs:  # it may answer long before the work is done
+                words = f"outbox {self._path}: the disk has not answered for {writing_s:.0f} s"
+                self._disk_problem = words if writing_s else None
+                self._hangs, self.writable, news = bool(writing_s), not writing_s, True
         if news:
             self._voice.tell()
 
@@ -261,10 +262,12 @@ class Outbox:
             logger.exception("the outbox has ended")
             with self._lock:
                 self._disk.end()
-                self.writable = False
+                self._hangs, self._ended, self.writable = False, True, False
                 self._disk_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
+                left = self._waiting.give_up()
             with contextlib.suppress(Exception):
                 self._voice.tell()
+                self._count(left, DropReason.OUTBOX_UNWRITABLE)
         finally:
             self._close()
 
@@ -272,13 +275,13 @@ class Outbox:
         looked_at_s = -TICK_S
         while True:
             with self._lock:
-                self._lock.wait_for(self._has_work, TICK_S)
+                self._lock.wait_for(self._has_work, 0.0 if self._cut else TICK_S)
                 self._waiting.take()
                 done = self._window.done[:]
                 stopping = self._stopping
                 self._disk.begin()
                 self._lock.notify_all()
-            look = time.monotonic() - looked_at_s >= TICK_S
+            look = self._cut or time.monotonic() - looked_at_s >= TICK_S
             looked_at_s = time.monotonic() if look else looked_at_s
             busy = bool(self._waiting.writing or done)
             problem = self._work(done, look_at_ages=look)
@@ -353,18 +356,20 @@ class Outbox:
         with self._lock:
             self._window.dropping = True
             above = self._window.last_on_its_way()
-        bounds, some = self._bounds, False
+        bounds, some, self._cut = self._bounds, False, False
+        kinds = {DropReason.OUTBOX_FULL: store.drop_beyond(bounds.max_bytes, above=above)}
+        if look_at_ages:
+            kinds[DropReason.OUTBOX_EXPIRED] = store.drop_older(bounds.max_age_s, above=above)
         try:
-            for gone in islice(store.drop_beyond(bounds.max_bytes, above=above), CHUNKS):
-                some = True
-                self._count(gone, DropReason.OUTBOX_FULL)
-            ages = store.drop_older(bounds.max_age_s, above=above) if look_at_ages else ()
-            for gone in islice(ages, CHUNKS):
-                some = True
-                self._count(gone, DropReason.OUTBOX_EXPIRED)
+            for reason, chunks in kinds.items():
+                for number, gone in enumerate(islice(chunks, CHUNKS), start=1):
+                    some = True
+                    self._count(gone, reason)
+                    self._cut |= number == CHUNKS
         finally:
             with self._lock:
-                self._window.dropping = False
+                # Until all of them have gone nothing is taken, or some of these would be sent yet.
+                self._window.dropping = self._cut
                 if some:
                     self._window.dropped_above(above)
 
@@ -380,6 +385,8 @@ class Outbox:
 
     def _fail(self, error: Exception) -> str:
         """Return what is wrong, in words; a damaged file is opened again, which sets it aside."""
+        with self._lock:
+            self._window.dropping = self._cut = False
         passing = isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in PASSING)
         if not passing:
             self._close_store()

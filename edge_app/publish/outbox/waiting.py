@@ -63,4 +63,5 @@ class WaitingRows:
         """Nothing is written any more; return how many are lost by that, by camera."""
         left = Counter(row.camera for row in (*self.writing, *self._rows))
         self._rows.clear()
+        self.writing = []
         return left

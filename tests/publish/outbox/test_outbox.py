@@ -469,6 +469,78 @@ def test_a_disk_that_is_slow_and_answers_is_not_told_of(
     assert not bench.problems
 
 
+def test_what_has_expired_is_not_sent_however_much_it_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor while the broker takes all that it gets, and what waits in memory is written in between."""
+    monkeypatch.setattr(module, "CHUNKS", 1)
+    outbox = bench.open()
+    put(outbox, *range(3000))
+    on_disk(outbox, 3000)
+    outbox.stop()
+    bench.now_s += 1000
+    outbox = bench.open(max_age_s=60, window=16)
+    outbox.connected()
+    put(outbox, 1, 2, 3)
+    sent: list[StoredMessage] = []
+
+    def goes_on() -> bool:
+        while (message := outbox.take()) is not None:
+            sent.append(message)
+            outbox.confirmed(message)
+        expired = bench.drops.counts[DropReason.OUTBOX_EXPIRED]
+        return expired + len(sent) == 3003
+
+    until(goes_on, "all has gone")
+    assert len(sent) <= 16 + 3
+
+
+def test_an_outbox_that_has_ended_keeps_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = bench.open()
+    on_disk(outbox, 0)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(outbox, "_work", fail)
+    put(outbox, 1)
+    until(lambda: "it has ended" in (outbox.problem or ""), "it has ended")
+    put(outbox, 2, 3)
+    assert outbox.state().messages == 0
+    assert bench.drops.counts == {DropReason.OUTBOX_UNWRITABLE: 3}
+
+
+def test_a_disk_that_answers_again_is_told_of_before_its_work_is_done(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HANGS_S", 0.4)
+    outbox = bench.open()
+    on_disk(outbox, 0)
+    assert outbox._store is not None
+    original, answers, done = outbox._store.append, threading.Event(), threading.Event()
+
+    def append(rows: list[NewRow]) -> None:
+        answers.wait(20)
+        while not done.wait(0.02):  # it is long work, but each of its calls comes back
+            Path("/proc/self/stat").read_bytes()
+        original(rows)
+
+    monkeypatch.setattr(outbox._store, "append", append)
+
+    def looks(hangs: bool) -> Callable[[], bool]:
+        def look() -> bool:
+            put(outbox, 1)
+            return (outbox.problem is not None, outbox.writable) == (hangs, not hangs)
+
+        return look
+
+    put(outbox, 0)
+    until(looks(True), "the disk does not answer")
+    answers.set()
+    until(looks(False), "it does again")
+    done.set()
+
+
 def test_what_is_put_after_the_end_is_counted(bench: Bench) -> None:
     outbox = bench.open()
     outbox.stop()
