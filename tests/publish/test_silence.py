@@ -21,6 +21,8 @@ from tests.brokers import until
 KEEPALIVE_S = 1
 PATIENCE_S = 1.5
 CONNACK = bytes([0x20, 3, 0, 0, 0])
+CONNACK_KEEPALIVE = bytes([0x20, 6, 0, 0, 3, 0x13, 0, KEEPALIVE_S])
+"""With a Server Keep Alive (MQTT 5, section 3.2.2.3.14)."""
 PINGREQ, PINGRESP = bytes([0xC0, 0]), bytes([0xD0, 0])
 SMALL_BYTES = 16 << 10
 
@@ -29,6 +31,7 @@ class SlowBroker:
     """Takes one connection, reads from it as fast as it is told to, and answers what it has read.
 
     Attributes:
+        connack: What it answers CONNECT with.
         bytes_per_s: 0: it reads nothing.
         read: How many bytes it has read.
         asked: How often it was asked for a sign of life.
@@ -38,7 +41,7 @@ class SlowBroker:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)  # the peer is told to wait
         self.port = int(self._server.getsockname()[1])
-        self.bytes_per_s = 1 << 30
+        self.connack, self.bytes_per_s = CONNACK, 1 << 30
         self.read = self.asked = 0
         self._closed = False
         self._thread = threading.Thread(target=self._serve)
@@ -57,7 +60,7 @@ class SlowBroker:
             return
         with sock:
             sock.recv(4096)
-            sock.sendall(CONNACK)
+            sock.sendall(self.connack)
             while not self._closed:
                 if not self.bytes_per_s:
                     time.sleep(0.05)
@@ -78,7 +81,7 @@ class SlowBroker:
 class Link:
     """One session at the broker, in a thread."""
 
-    def __init__(self, broker: SlowBroker, leaving: Callable[[], bool]) -> None:
+    def __init__(self, broker: SlowBroker, leaving: Callable[[], bool], keepalive_s: int) -> None:
         self.connected = threading.Event()
         self.traffic = Speaking()
         self.end: SessionEnd | None = None
@@ -87,7 +90,7 @@ class Link:
         address = BrokerAddress("127.0.0.1", broker.port)
         self._waker = Waker()
         self._session = MqttSession(
-            BrokerOptions(address, "tester", keepalive_s=KEEPALIVE_S),
+            BrokerOptions(address, "tester", keepalive_s=keepalive_s),
             "5",
             self.traffic,
             self._waker,
@@ -125,8 +128,10 @@ def slow_broker() -> Iterator[SlowBroker]:
 
 
 @contextmanager
-def linked(broker: SlowBroker, leaving: Callable[[], bool] = lambda: False) -> Iterator[Link]:
-    link = Link(broker, leaving)
+def linked(
+    broker: SlowBroker, leaving: Callable[[], bool] = lambda: False, keepalive_s: int = KEEPALIVE_S
+) -> Iterator[Link]:
+    link = Link(broker, leaving, keepalive_s)
     try:
         yield link
     finally:
@@ -140,6 +145,21 @@ def test_a_broker_that_answers_is_kept_and_asked_as_often_as_it_wants_to_hear(
         time.sleep(3.5)
         assert link.end is None
     assert slow_broker.asked == 3
+
+
+def test_a_broker_that_wants_to_hear_of_us_more_often_than_we_meant_to_does(slow_broker: SlowBroker) -> None:
+    slow_broker.connack = CONNACK_KEEPALIVE
+    with linked(slow_broker, keepalive_s=300) as link:
+        time.sleep(3.5)
+        assert link.end is None
+    assert slow_broker.asked == 3
+
+
+def test_a_broker_that_would_do_with_less_is_asked_as_often_as_we_meant_to(slow_broker: SlowBroker) -> None:
+    slow_broker.connack = CONNACK_KEEPALIVE[:-1] + b"\x09"
+    with linked(slow_broker):
+        time.sleep(2.5)
+    assert slow_broker.asked == 2
 
 
 @pytest.mark.parametrize("sends", [False, True])

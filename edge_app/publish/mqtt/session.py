@@ -270,6 +270,9 @@ class MqttSession:
         else:
             self._receive_maximum = getattr(properties, "ReceiveMaximum", MOST_UNCONFIRMED)
             self._most_bytes = getattr(properties, "MaximumPacketSize", None)
+            # MQTT 5 lets the broker want to hear of us more often than we meant to; 0: it does not care.
+            ours_s = self._options.keepalive_s
+            self._silence = Silence(min(ours_s, getattr(properties, "ServerKeepAlive", 0) or ours_s))
             self._connected = True
 
     def _on_disconnect(
