@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
-from edge_app.publish.mqtt.session import MqttSession
+from edge_app.publish.mqtt.session import Leave, MqttSession
 from edge_app.publish.mqtt.waker import Waker
 from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd
 from edge_app.publish.traffic import Message, Traffic
@@ -94,8 +94,7 @@ class Link:
             "5",
             self.traffic,
             self._waker,
-            lambda: self.left or self._leaving(),
-            lambda: True,
+            lambda: Leave.SILENTLY if self.left or self._leaving() else None,
             RepeatFilter(),
             BrokerTroubles(lambda _: None),
         )

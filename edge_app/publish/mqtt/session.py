@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from typing import Any
 
 from paho.mqtt import client as paho
@@ -48,6 +49,15 @@ BURST = 64
 logger = logging.getLogger(__package__)  # the log has one name for all that is here
 
 
+class Leave(Enum):
+    """How a connection is ended on purpose."""
+
+    GOODBYE = auto()
+    """By a DISCONNECT, with which the broker forgets our will."""
+    SILENTLY = auto()
+    """Without one, so that the broker tells our will."""
+
+
 class MqttSession:
     """One connection, run by the calling thread.
 
@@ -56,8 +66,7 @@ class MqttSession:
         version: "5" or "3.1.1".
         traffic: What goes over it; called from the thread in `run`.
         waker: Ends the waiting, so that the traffic is asked for messages.
-        leaving: Asked often; once it says True, the connection is ended by a DISCONNECT.
-        vanishes: Asked then; True: without a DISCONNECT, so that the broker tells our will.
+        leaving: Asked often; ends the connection once it says how.
         repeats: Which complaints to log.
         troubles: Told which topics the broker refuses.
     """
@@ -68,13 +77,12 @@ class MqttSession:
         version: str,
         traffic: Traffic,
         waker: Waker,
-        leaving: Callable[[], bool],
-        vanishes: Callable[[], bool],
+        leaving: Callable[[], Leave | None],
         repeats: RepeatFilter,
         troubles: BrokerTroubles,
     ) -> None:
         self._options, self._version, self._traffic = options, version, traffic
-        self._waker, self._leaving, self._vanishes = waker, leaving, vanishes
+        self._waker, self._leaving = waker, leaving
         self._repeats, self._troubles = repeats, troubles
         # MQTT 5 says what is refused.
         self._echo = EchoCheck(traffic.echo_topic if version != "5" else None)
@@ -136,9 +144,10 @@ class MqttSession:
                 words = f"{self._options.address} took the connection but did not answer"
                 self._end = SessionEnd(EndKind.NO_ANSWER, words)
                 return
-            if self._leaving():
+            leave = self._leaving()
+            if leave is not None:
                 self._end = SessionEnd(EndKind.LEFT, "disconnected on purpose")
-                if not self._vanishes():
+                if leave is Leave.GOODBYE:
                     self._say_goodbye()
                 return
             self._echo.look(self._repeats)
