@@ -209,6 +209,7 @@ class BrokerConnection:
 
     def _attempt(self) -> SessionEnd:
         """Run one connection from its beginning to its end."""
+        session: MqttSession | None = None
         try:
             session = MqttSession(
                 self._options,
@@ -230,6 +231,8 @@ class BrokerConnection:
         finally:
             self.connected = False
             self._traffic.disconnected()
+            if session is not None:
+                session.part(self._stopping.is_set)
 
     def _begin(self) -> None:
         self._connects += 1

@@ -109,6 +109,7 @@ class Link:
 
     def _run(self) -> None:
         self.end = self._session.run(self.connected.set)
+        self._session.part(lambda: True)
 
 
 class Speaking(Traffic):

@@ -94,6 +94,7 @@ class MqttSession:
         self._receive_maximum = MOST_UNCONFIRMED
         self._most_bytes: int | None = None
         self._silence = Silence(options.keepalive_s)
+        self._farewell: Farewell | None = None
         self._client = self._make_client()
 
     def run(self, on_connected: Callable[[], None]) -> SessionEnd:
@@ -116,6 +117,18 @@ class MqttSession:
         if self._end is None and self._connected:
             return lost(0, from_broker=False)
         return self._end or SessionEnd(EndKind.CLOSED_EARLY, f"{address} hung up without an answer")
+
+    def part(self, hurried: Callable[[], bool]) -> None:
+        """After `run`: where it was left silently, wait until the broker knows; it may stand still for long.
+
+        Else our will, of which it hears behind all that is still on its way, could come after what we say to
+        the same broker over the next connection, as another client.
+
+        Args:
+            hurried: Asked often; True ends the waiting.
+        """
+        if self._farewell is not None:
+            self._farewell.end_for_certain(time.monotonic() + LEAST_PATIENCE_MS / 1000, hurried)
 
     def _make_client(self) -> SteadyClient:
         client = make_client(self._options, self._version)
@@ -149,6 +162,8 @@ class MqttSession:
                 self._end = SessionEnd(EndKind.LEFT, "disconnected on purpose")
                 if leave is Leave.GOODBYE:
                     self._say_goodbye()
+                else:
+                    self._farewell = Farewell(sock)
                 return
             self._echo.look(self._repeats)
             more = self._write_messages()
