@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
+from edge_app.publish.mqtt.client import SteadyClient
 from edge_app.publish.mqtt.session import Leave, MqttSession
 from edge_app.publish.mqtt.waker import Waker
 from edge_app.publish.refusal import EndKind, RepeatFilter, SessionEnd
@@ -177,22 +178,30 @@ def test_a_broker_that_stands_still_is_given_up(slow_broker: SlowBroker, sends: 
 
 
 def test_what_came_while_the_process_stood_still_is_read_before_the_broker_counts_as_silent(
-    slow_broker: SlowBroker,
+    slow_broker: SlowBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses = [3 * PATIENCE_S]
-    waits = threading.Event()
+    """With what it had been silent before it was asked, the time that counts of the pause is too long."""
+    pauses, answers, ask, asked = [3 * PATIENCE_S], list[int](), SteadyClient.ask, threading.Event()
+
+    def asks(client: SteadyClient) -> None:
+        ask(client)
+        asked.set()
 
     def stands_still() -> bool:
-        if waits.is_set() and pauses:
+        if asked.is_set() and pauses:
+            slow_broker.bytes_per_s = 1 << 30  # its answer comes now, and not before
             time.sleep(pauses.pop())
+            answers.append(slow_broker.asked)
         return False
 
+    monkeypatch.setattr(SteadyClient, "ask", asks)
+    slow_broker.bytes_per_s = 0
     with linked(slow_broker, stands_still) as link:
-        waits.set()
-        until(lambda: not pauses, "it stands still")
-        time.sleep(3 * PATIENCE_S + PATIENCE_S)
+        until(lambda: answers, "it stands still")
+        assert answers == [1], "it was answered meanwhile"
+        time.sleep(PATIENCE_S)
         assert link.end is None
-        assert slow_broker.asked > 0
+        assert slow_broker.asked > 1
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux tells what the peer has")
