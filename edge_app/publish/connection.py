@@ -6,12 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from edge_app.errors import StageFailedError
 from edge_app.ops.progress import Sign
 from edge_app.publish.broker import Backoff, BrokerOptions, tls_context
-from edge_app.publish.mqtt.session import MqttSession
+from edge_app.publish.mqtt.session import Leave, MqttSession
 from edge_app.publish.mqtt.waker import Waker
 from edge_app.publish.refusal import Cause, EndKind, RepeatFilter, SessionEnd, of_section
 from edge_app.publish.traffic import Traffic
@@ -143,7 +142,8 @@ class BrokerConnection:
     def redirect(self, options: BrokerOptions) -> None:
         """Let go of the broker, and connect as other options say; returns at once. Any thread.
 
-        A broker that is left for another one, or as another client, learns nothing, and so tells our will.
+        The broker that is left gets no goodbye, and so tells our will: nobody knows whether we come back to
+        it, and what it keeps of us would say for ever that we are there.
 
         Raises:
             ConfigError: Certificate files cannot be used; the connection stays as it is.
@@ -207,22 +207,9 @@ class BrokerConnection:
         self.problem = None
         self._warn_of_open_password()
 
-    def _vanishes(self) -> bool:
-        """Whether the broker is left without a word.
-
-        A goodbye makes it forget our will, so it is said only by who comes back as the same. Who comes with
-        another name or password may be refused, and what the broker keeps of us would stay for ever.
-        """
-        old, new = self._options, self._redirected
-        return new is not None and old != replace(
-            new,
-            keepalive_s=old.keepalive_s,
-            reconnect_min_s=old.reconnect_min_s,
-            reconnect_max_s=old.reconnect_max_s,
-        )
-
     def _attempt(self) -> SessionEnd:
         """Run one connection from its beginning to its end."""
+        session: MqttSession | None = None
         try:
             session = MqttSession(
                 self._options,
@@ -230,7 +217,6 @@ class BrokerConnection:
                 self._traffic,
                 self._waker,
                 self._leaving,
-                self._vanishes,
                 self._repeats,
                 self._troubles,
             )
@@ -245,6 +231,8 @@ class BrokerConnection:
         finally:
             self.connected = False
             self._traffic.disconnected()
+            if session is not None:
+                session.part(self._stopping.is_set)
 
     def _begin(self) -> None:
         self._connects += 1
@@ -259,13 +247,14 @@ class BrokerConnection:
         )
         self._traffic.connected()
 
-    def _leaving(self) -> bool:
+    def _leaving(self) -> Leave | None:
         self._turns += 1
         if self._backoff.lasts:  # asked often, so this is the place to notice it
             self._troubles.lasts()
         if not self._stopping.is_set():
-            return self._redirected is not None
-        return not self.connected or self._traffic.drained() or time.monotonic() >= self._leave_at_s
+            return None if self._redirected is None else Leave.SILENTLY
+        over = not self.connected or self._traffic.drained() or time.monotonic() >= self._leave_at_s
+        return Leave.GOODBYE if over else None
 
     def _report(self, end: SessionEnd, changed: bool) -> None:
         suspicion = self._suspicion(end)

@@ -93,7 +93,7 @@ class MqttPublisher(Traffic):
         self._stopping = False
         self._client_id = f"edge-app-{node}" if name is None else f"edge-app-{node}-{name}"
         self._where = "mqtt" if name is None else f"sinks.{name}"
-        options = self.options_of(section, password)
+        self._options = options = self.options_of(section, password)
         self._on_failure = on_failure
         self._failure: str | None = None
         self._connection = BrokerConnection(options, self, self._failed, broker_trouble)
@@ -179,14 +179,16 @@ class MqttPublisher(Traffic):
         return options
 
     def redirect(self, section: MqttSection, options: BrokerOptions) -> None:
-        """Go on at another broker, or as another client; what waits and is numbered stays. Any thread.
+        """Go on with another connection, if it is to be another; what waits and is numbered stays.
 
         Args:
             section: In which only what concerns the connection, and `publish_empty`, differs from before.
             options: Its `options_of`.
         """
         self._section = section
-        self._connection.redirect(options)
+        if options != self._options:
+            self._connection.redirect(options)
+            self._options = options
 
     def start(self) -> None:
         """Begin connecting; returns at once, whether or not there is a broker."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from edge_app.errors import ConfigError
 from edge_app.messages import NodeState
 from edge_app.publish.broker import BrokerAddress, BrokerOptions
 from edge_app.publish.connection import BrokerConnection, VersionChoice
+from edge_app.publish.mqtt import session
 from edge_app.publish.refusal import EndKind, SessionEnd, lost
 from edge_app.publish.traffic import Message, Received, Traffic
 from tests.brokers import Amqtt, Mosquitto, free_port, needs_amqtt, needs_mosquitto, until
@@ -105,6 +108,111 @@ def test_no_redirect_is_lost() -> None:
             until(lambda: third.versions, "the last one is connected to")
         finally:
             assert connection.stop(0.5)
+
+
+class SlowReader:
+    """A broker that answers CONNECT at once, and reads the first connection only as far as it is told to."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)  # the peer is told to wait
+        self.uri = f"mqtt://127.0.0.1:{self._server.getsockname()[1]}"
+        self.reads = threading.Event()
+        self.saw: list[str] = []
+        """What came, in its order."""
+        self._threads = [threading.Thread(target=self._serve)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self.reads.set()
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        for name in ("first", "second"):
+            try:
+                sock, _ = self._server.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._talk, args=(sock, name)))
+            self._threads[-1].start()
+
+    def _talk(self, sock: socket.socket, name: str) -> None:
+        with sock:
+            sock.recv(4096)
+            self.saw.append(f"{name} connects")
+            sock.sendall(bytes([0x20, 3, 0, 0, 0]))
+            if name == "first":
+                self.reads.wait()
+            try:
+                while sock.recv(1 << 16):
+                    pass
+                self.saw.append(f"{name} ends")
+            except ConnectionResetError:
+                self.saw.append(f"{name} is reset")
+
+
+class Uploading(Traffic):
+    """Has sent more than the broker reads."""
+
+    def __init__(self) -> None:
+        self.to_send = [Message("t", bytes(200 << 10))]
+        self.sent = self.ended = False
+
+    def next_message(self, *, confirmable: bool) -> Message | None:
+        self.sent = not self.to_send
+        return self.to_send.pop() if self.to_send else None
+
+    def disconnected(self) -> None:
+        self.ended = True
+
+
+class TestLeavingSilently:
+    """The will, behind an upload, must not come after what the next connection says to the same broker."""
+
+    @pytest.fixture
+    def broker(self) -> Iterator[SlowReader]:
+        made = SlowReader()
+        yield made
+        made.close()
+
+    @contextmanager
+    def left(self, broker: SlowReader) -> Iterator[BrokerConnection]:
+        traffic = Uploading()
+        with running(options_for(broker.uri), traffic) as connection:
+            until(lambda: traffic.sent, "it is in the socket")
+            connection.redirect(replace(options_for(broker.uri), client_id="another"))
+            until(lambda: traffic.ended, "the traffic does not wait with it")
+            assert not connection.connected
+            yield connection
+
+    def test_the_next_connection_waits_for_the_end_of_the_one_before(self, broker: SlowReader) -> None:
+        with self.left(broker):
+            time.sleep(0.5)
+            broker.reads.set()
+            until(lambda: len(broker.saw) == 3, "it is back")
+            assert broker.saw == ["first connects", "first ends", "second connects"]
+
+    def test_a_broker_that_stands_still_hears_no_more(
+        self, broker: SlowReader, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(session, "LEAST_PATIENCE_MS", 300)
+        with self.left(broker):
+            until(lambda: "second connects" in broker.saw, "it is back")
+            broker.reads.set()
+            until(lambda: len(broker.saw) == 3, "the first one's end")
+            assert broker.saw[2] == "first is reset"
+
+    def test_a_stop_does_not_wait(self, broker: SlowReader) -> None:
+        with self.left(broker) as connection:
+            began_s = time.monotonic()
+            assert connection.stop(0.5)
+            assert time.monotonic() - began_s < 1
+            broker.reads.set()
+            until(lambda: len(broker.saw) == 2, "the first one's end")
+            assert broker.saw[1] == "first is reset"
 
 
 class TestVersions:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
+
+import pytest
 
 from edge_app.publish.mqtt.farewell import Farewell
 
@@ -43,3 +46,42 @@ def test_a_peer_that_does_not_hang_up_is_not_waited_for() -> None:
         began_s = time.monotonic()
         farewell.end(began_s + 0.2)
         assert 0.1 < time.monotonic() - began_s < 3
+
+
+def test_a_peer_that_takes_its_time_gets_everything_and_is_waited_for() -> None:
+    ours, theirs = pair()
+    with theirs:
+        farewell = Farewell(ours)
+        sent = fill(ours)
+        ending = threading.Thread(target=farewell.end_for_certain, args=(time.monotonic() + 5, lambda: False))
+        ending.start()
+        time.sleep(0.2)
+        assert ending.is_alive()
+        assert sum(map(len, iter(lambda: theirs.recv(1 << 16), b""))) == sent
+    ending.join(2)
+    assert not ending.is_alive()
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_what_the_peer_has_not_taken_in_time_it_never_gets(hurried: bool) -> None:
+    ours, theirs = pair()
+    with theirs:
+        farewell = Farewell(ours)
+        sent = fill(ours)
+        began_s = time.monotonic()
+        farewell.end_for_certain(began_s + (5 if hurried else 0.2), lambda: hurried)
+        assert time.monotonic() - began_s < 3
+        got: list[int] = []
+        with pytest.raises(ConnectionResetError):
+            got.extend(map(len, iter(lambda: theirs.recv(1 << 16), b"")))
+        assert sum(got) < sent
+
+
+def fill(sock: socket.socket) -> int:
+    """Send until nothing more is taken, and close; return how many bytes."""
+    sent = 0
+    sock.setblocking(False)
+    with sock, contextlib.suppress(BlockingIOError):
+        while True:
+            sent += sock.send(bytes(1 << 16))
+    return sent

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from edge_app.messages import CameraState, CameraStatus, DropReason, NodeState
 from edge_app.publish.outbox import outbox
 from edge_app.publish.outbox.store import NewRow, OutboxStore
 from edge_app.publish.publisher import MqttPublisher
+from edge_app.publish.traffic import Message
 from tests.brokers import Mosquitto, needs_mosquitto, until
 from tests.publish.parts import BASE, Neighbours, Parts, Recorder, detections
 
@@ -375,27 +377,64 @@ class TestRedirecting:
         until(lambda: recorder.states()[-1] == "lost", "the broker tells the will")
         assert publisher.stop(0.5) is False
 
+    @pytest.mark.parametrize("differs", [{"client_id": "another"}, {"keepalive_s": 7}])
     def test_and_ended_before_it_has_come_back(
-        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours, differs: dict[str, Any]
     ) -> None:
         publisher, recorder = self.begin(parts, neighbours, guarded)
-        section = MqttSection(uri=guarded.uri, username="node", client_id="another")
+        section = MqttSection(uri=guarded.uri, username="node", **differs)
         publisher.redirect(section, publisher.options_of(section, "right"))
         until(lambda: not publisher.is_connected, "it has left")
         publisher.stop(0.5)
         until(lambda: recorder.states()[-1] in ("lost", "stopping"), "the broker knows")
 
-    def test_for_its_patience_alone_it_comes_back_unnoticed(
+    def test_and_ended_before_it_has_left(
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publisher, recorder = self.begin(parts, neighbours, guarded)
+        stands, goes_on, next_message = threading.Event(), threading.Event(), publisher.next_message
+
+        def stands_still(*, confirmable: bool) -> Message | None:
+            stands.set()
+            goes_on.wait(5)
+            return next_message(confirmable=confirmable)
+
+        monkeypatch.setattr(publisher, "next_message", stands_still)
+        assert stands.wait(5)
+        section = MqttSection(uri=guarded.uri, username="node", client_id="another")
+        publisher.redirect(section, publisher.options_of(section, "right"))
+        ending = threading.Thread(target=publisher.stop)
+        ending.start()
+        until(publisher._connection._stopping.is_set, "it is being ended")
+        goes_on.set()
+        ending.join()
+        until(lambda: recorder.states()[-1] != "online", "it says that it ends")
+        time.sleep(0.3)
+        assert recorder.states() == ["online", "stopping"]
+
+    def test_for_its_patience_alone_the_will_is_told_too(
         self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
     ) -> None:
         publisher, recorder = self.begin(parts, neighbours, guarded)
         section = MqttSection(uri=guarded.uri, username="node", keepalive_s=7, reconnect_max_s=9)
         publisher.redirect(section, publisher.options_of(section, "right"))
-        until(lambda: publisher.reconnects == 1, "it is back")
-        seen = len(recorder.states())
-        publisher.set_node_state(NodeState.ONLINE)
-        until(lambda: len(recorder.states()) > seen, "it tells its state")
-        assert set(recorder.states()) == {"online"}
+        until(lambda: recorder.states() == ["online", "lost", "online"], "it is back")
+
+    def test_not_where_nothing_of_the_connection_differs(
+        self, guarded: Mosquitto, parts: Parts, neighbours: Neighbours
+    ) -> None:
+        publisher, recorder = self.begin(parts, neighbours, guarded)
+        publisher.put(detections(0, 0), wait=True)
+        same: dict[str, Any] = {"uri": guarded.uri, "username": "node"}
+        same |= {"reconnect_min_s": 0.1, "reconnect_max_s": 0.3}
+        section = MqttSection(**same, publish_empty=not MqttSection(**same).publish_empty)
+        publisher.redirect(section, publisher.options_of(section, "right"))
+        publisher.put(detections(1, 0), wait=True)
+        publisher.put(detections(2, 1), wait=True)
+        until(lambda: 2 in [told["frame_id"] for told in recorder.on(DETECTIONS)], "it publishes on")
+        empty = [told["frame_id"] for told in recorder.on(DETECTIONS) if not told["objects"]]
+        assert empty == ([1] if section.publish_empty else [0])
+        assert (publisher.reconnects, recorder.states()) == (0, ["online"])
 
     def test_to_a_broker_that_takes_what_the_one_before_refused(
         self, mosquitto: Mosquitto, parts: Parts, neighbours: Neighbours, tmp_path: Path

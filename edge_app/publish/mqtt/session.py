@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from typing import Any
 
 from paho.mqtt import client as paho
@@ -48,6 +49,15 @@ BURST = 64
 logger = logging.getLogger(__package__)  # the log has one name for all that is here
 
 
+class Leave(Enum):
+    """How a connection is ended on purpose."""
+
+    GOODBYE = auto()
+    """By a DISCONNECT, with which the broker forgets our will."""
+    SILENTLY = auto()
+    """Without one, so that the broker tells our will."""
+
+
 class MqttSession:
     """One connection, run by the calling thread.
 
@@ -56,8 +66,7 @@ class MqttSession:
         version: "5" or "3.1.1".
         traffic: What goes over it; called from the thread in `run`.
         waker: Ends the waiting, so that the traffic is asked for messages.
-        leaving: Asked often; once it says True, the connection is ended by a DISCONNECT.
-        vanishes: Asked then; True: without a DISCONNECT, so that the broker tells our will.
+        leaving: Asked often; ends the connection once it says how.
         repeats: Which complaints to log.
         troubles: Told which topics the broker refuses.
     """
@@ -68,13 +77,12 @@ class MqttSession:
         version: str,
         traffic: Traffic,
         waker: Waker,
-        leaving: Callable[[], bool],
-        vanishes: Callable[[], bool],
+        leaving: Callable[[], Leave | None],
         repeats: RepeatFilter,
         troubles: BrokerTroubles,
     ) -> None:
         self._options, self._version, self._traffic = options, version, traffic
-        self._waker, self._leaving, self._vanishes = waker, leaving, vanishes
+        self._waker, self._leaving = waker, leaving
         self._repeats, self._troubles = repeats, troubles
         # MQTT 5 says what is refused.
         self._echo = EchoCheck(traffic.echo_topic if version != "5" else None)
@@ -86,6 +94,7 @@ class MqttSession:
         self._receive_maximum = MOST_UNCONFIRMED
         self._most_bytes: int | None = None
         self._silence = Silence(options.keepalive_s)
+        self._farewell: Farewell | None = None
         self._client = self._make_client()
 
     def run(self, on_connected: Callable[[], None]) -> SessionEnd:
@@ -108,6 +117,18 @@ class MqttSession:
         if self._end is None and self._connected:
             return lost(0, from_broker=False)
         return self._end or SessionEnd(EndKind.CLOSED_EARLY, f"{address} hung up without an answer")
+
+    def part(self, hurried: Callable[[], bool]) -> None:
+        """After `run`: where it was left silently, wait until the broker knows; it may stand still for long.
+
+        Else our will, of which it hears behind all that is still on its way, could come after what we say to
+        the same broker over the next connection, as another client.
+
+        Args:
+            hurried: Asked often; True ends the waiting.
+        """
+        if self._farewell is not None:
+            self._farewell.end_for_certain(time.monotonic() + LEAST_PATIENCE_MS / 1000, hurried)
 
     def _make_client(self) -> SteadyClient:
         client = make_client(self._options, self._version)
@@ -136,10 +157,13 @@ class MqttSession:
                 words = f"{self._options.address} took the connection but did not answer"
                 self._end = SessionEnd(EndKind.NO_ANSWER, words)
                 return
-            if self._leaving():
+            leave = self._leaving()
+            if leave is not None:
                 self._end = SessionEnd(EndKind.LEFT, "disconnected on purpose")
-                if not self._vanishes():
+                if leave is Leave.GOODBYE:
                     self._say_goodbye()
+                else:
+                    self._farewell = Farewell(sock)
                 return
             self._echo.look(self._repeats)
             more = self._write_messages()
@@ -270,6 +294,9 @@ class MqttSession:
         else:
             self._receive_maximum = getattr(properties, "ReceiveMaximum", MOST_UNCONFIRMED)
             self._most_bytes = getattr(properties, "MaximumPacketSize", None)
+            # MQTT 5 lets the broker want to hear of us more often than we meant to; 0: it does not care.
+            ours_s = self._options.keepalive_s
+            self._silence = Silence(min(ours_s, getattr(properties, "ServerKeepAlive", 0) or ours_s))
             self._connected = True
 
     def _on_disconnect(

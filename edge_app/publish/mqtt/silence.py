@@ -26,7 +26,7 @@ class Silence:
     time. So it is no silence while a large rest gets smaller, which the peer's TCP tells.
 
     Args:
-        keepalive_s: How often it is asked.
+        keepalive_s: How often it is asked, from now on.
     """
 
     def __init__(self, keepalive_s: float) -> None:
