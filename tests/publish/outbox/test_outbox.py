@@ -66,6 +66,18 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         outbox.stop()
 
 
+def hanging(outbox: Outbox, name: str, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let a method of the open store hang until the event is set."""
+    goes_on, original = threading.Event(), getattr(outbox._store, name)
+
+    def hangs(*arguments: object) -> object:
+        goes_on.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(outbox._store, name, hangs)
+    return goes_on
+
+
 def put(outbox: Outbox, *numbers: int) -> None:
     for number in numbers:
         outbox.put("gate", f"topic/{number % 3}", b'{"replayed":false,"n":%d}' % number)
@@ -372,10 +384,7 @@ def test_a_disk_that_hangs_holds_up_a_producer_once(bench: Bench, monkeypatch: p
     monkeypatch.setattr(module, "STALL_S", 0.2)
     outbox = bench.open()
     on_disk(outbox, 0)
-    assert outbox._store is not None
-    goes_on = threading.Event()
-    original = outbox._store.append
-    monkeypatch.setattr(outbox._store, "append", lambda rows: (goes_on.wait(20), original(rows)))
+    goes_on = hanging(outbox, "append", monkeypatch)
     began_s = time.monotonic()
     for number in range(60):
         outbox.put("gate", "t", b"%d" % number, wait=True)
@@ -392,10 +401,7 @@ def test_a_disk_that_hangs_is_told_of_until_it_answers(
     monkeypatch.setattr(module, "HANGS_S", 0.4)
     outbox = bench.open()
     on_disk(outbox, 0)
-    assert outbox._store is not None
-    goes_on = threading.Event()
-    original = outbox._store.append
-    monkeypatch.setattr(outbox._store, "append", lambda rows: (goes_on.wait(20), original(rows)))
+    goes_on = hanging(outbox, "append", monkeypatch)
     put(outbox, 0)
 
     def told() -> bool:
@@ -422,10 +428,7 @@ def test_a_disk_that_hangs_in_reading_alone_is_told_of_until_it_answers(
     outbox = bench.open()
     put(outbox, 0, 1)
     on_disk(outbox, 2)
-    assert outbox._store is not None
-    goes_on = threading.Event()
-    original = outbox._store.after
-    monkeypatch.setattr(outbox._store, "after", lambda *where: (goes_on.wait(20), original(*where))[1])
+    goes_on = hanging(outbox, "after", monkeypatch)
     outbox.connected()
 
     def told() -> bool:
