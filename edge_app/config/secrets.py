@@ -51,6 +51,10 @@ _FILE_NAME = re.compile(
 """What files of passwords are called, and passwords are not."""
 
 
+class UnreadableCredentialError(ConfigError):
+    """A credential is named that only the service itself can have."""
+
+
 class PasswordReference(Protocol):
     """What a configuration section says about its password; at most one is set."""
 
@@ -296,9 +300,9 @@ def _from_credential(
             f"{key}: systemd gave this process no credentials, so not {shown} either.", hint=hint
         )
     if credentials is not None and name in credentials and credentials[name] is None:
-        hint = "what is encrypted is root's to read: sudo edge-app doctor; the service may have it"
+        hint = "the service may have it all the same: root reads more, and systemd-creds decrypts more"
         words = f"{key}: the unit names the credential {shown}, which cannot be read here."
-        raise ConfigError(words, hint=hint)
+        raise UnreadableCredentialError(words, hint=hint)
     source = Path(directory or "", name) if credentials is None else credentials.get(name)
     try:
         if "/" in name or source is None or (isinstance(source, Path) and not source.is_file()):

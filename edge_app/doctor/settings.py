@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_app.config.in_the_open import open_ways
+from edge_app.config.secrets import UnreadableCredentialError
 from edge_app.config.warnings import config_warnings
 from edge_app.doctor.machine import Machine
 from edge_app.doctor.result import Result, failed, ok, skipped, warning
@@ -60,7 +61,8 @@ def check_secrets(subject: Subject, ask: Callable[[], ServiceView]) -> Result:
         fix = next(iter(subject.missing.values())).hint or ""
         if os.geteuid() != 0:
             fix = f"{fix}; or only root may read it: sudo edge-app doctor".lstrip("; ")
-        return failed(found, f"{fix}.")
+        known = any(not isinstance(error, UnreadableCredentialError) for error in subject.missing.values())
+        return (failed if known else warning)(found, f"{fix}.")
     view = ask()
     if view.secrets:
         return failed(f"{_seen_by(view)}{' '.join(view.secrets.values())}", _readable(view, "600"))

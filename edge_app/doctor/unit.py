@@ -6,12 +6,15 @@ import itertools
 import json
 import re
 import shlex
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from edge_app.config.secrets import HIDDEN
 from edge_app.doctor.machine import Machine
+from edge_app.files.place import why_no_file
 
 INSTALLED_CONFIG = "/etc/edge-app/edge.yaml"
 SERVICE = "edge-app.service"
@@ -33,7 +36,13 @@ _SHOWN_WORD = re.compile(r'"((?:\\.|[^"\\])*)"|\S+', re.DOTALL)
 """One of several values in `systemctl show`: in double quotes as a whole if the shell would want it."""
 _ESCAPED = re.compile(r"\\([0-7]{3}|.)", re.DOTALL)
 _CONTROLS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
+_STORES = (
+    "/run/credentials/@system",
+    "/etc/credstore",
+    "/run/credstore",
+    "/usr/local/lib/credstore",
+    "/usr/lib/credstore",
+)
 """Where systemd looks for credentials; the first place counts. Encrypted ones lie beside, `.encrypted`."""
 _ANYTHING = ("Environment", "UnsetEnvironment", "StandardInput", "LogExtraFields", "X-")
 """What settings begin with whose values may hold anything."""
@@ -71,29 +80,50 @@ def service_credentials(machine: Machine, service: str) -> dict[str, Path | byte
     loaded = _property(machine, unit, "LoadCredential")
     if loaded is None:
         return None
-    # What is loaded goes before what is set, in each other's way as systemd.exec(5) has it.
-    found: dict[str, Path | bytes | None] = dict.fromkeys(
-        name for name, _ in _pairs(machine, unit, "SetCredentialEncrypted")
-    )
+    # What is set is the default of what is loaded (systemd.exec(5)).
+    found: dict[str, Path | bytes | None] = {}
+    for name, content in _pairs(machine, unit, "SetCredentialEncrypted"):
+        with tempfile.NamedTemporaryFile(prefix="edge-app-sealed-") as sealed:
+            sealed.write(bytes(content))
+            sealed.flush()
+            found[name] = _decrypted(machine, name, Path(sealed.name))
     found |= {name: bytes(content) for name, content in _pairs(machine, unit, "SetCredential")}
     for pattern in _property(machine, unit, "ImportCredential") or []:
         for store in reversed(_STORES):
-            found |= dict.fromkeys(file.name for file in machine.glob(f"{store}.encrypted/{pattern}"))
+            for file in machine.glob(f"{store}.encrypted/{pattern}"):
+                found[file.name] = _decrypted(machine, file.name, file)
             found |= {file.name: file for file in machine.glob(f"{store}/{pattern}")}
-    for name, file in _pairs(machine, unit, "LoadCredentialEncrypted"):
-        path = _in_stores(machine, file, ".encrypted")
-        answer = path and machine.command("systemd-creds", "decrypt", f"--name={name}", str(path), "-")
-        found[name] = answer.output.encode() if answer and answer.status == 0 else None
-    return found | {name: _in_stores(machine, file) for name, file in loaded}
+    for name, named in _pairs(machine, unit, "LoadCredentialEncrypted"):
+        with suppress(FileNotFoundError):
+            place = _find(machine, named, ".encrypted")
+            found[name] = place and _decrypted(machine, name, place)
+    for name, named in loaded:
+        with suppress(FileNotFoundError):
+            found[name] = _find(machine, named)
+    return found
 
 
-def _in_stores(machine: Machine, file: str, suffix: str = "") -> Path | None:
-    """Return where a file lies; one that is named without a folder is looked up in systemd's own."""
-    if file.startswith("/"):
-        return machine.path(file)
+def _find(machine: Machine, named: str, suffix: str = "") -> Path | None:
+    """Return where a credential lies; what is named without a folder is looked up in systemd's own.
+
+    None: some place cannot be looked at by who we are.
+
+    Raises:
+        FileNotFoundError: It lies nowhere.
+    """
     ends = dict.fromkeys((suffix, ""))
-    places = (machine.path(f"{store}{end}/{file}") for store in _STORES for end in ends)
-    return next((place for place in places if place.is_file()), None)
+    stores = [""] if named.startswith("/") else [f"{store}{end}/" for store in _STORES for end in ends]
+    places = [machine.path(f"{store}{named}") for store in stores]
+    missing = {place: why_no_file(place) for place in places}
+    there = next((place for place, why in missing.items() if why is None), None)
+    if there is None and all(why == "does not exist" for why in missing.values()):
+        raise FileNotFoundError(named)
+    return there
+
+
+def _decrypted(machine: Machine, name: str, sealed: Path) -> bytes | None:
+    answer = machine.command("systemd-creds", "decrypt", f"--name={name}", str(sealed), "-")
+    return answer.output.encode() if answer is not None and answer.status == 0 else None
 
 
 def _pairs(machine: Machine, unit: str, name: str) -> list[Any]:

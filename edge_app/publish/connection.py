@@ -232,7 +232,7 @@ class BrokerConnection:
             self.connected = False
             self._traffic.disconnected()
             if session is not None:
-                session.part(self._stopping.is_set)
+                session.part(self._hurries)
 
     def _begin(self) -> None:
         self._connects += 1
@@ -255,6 +255,11 @@ class BrokerConnection:
             return None if self._redirected is None else Leave.SILENTLY
         over = not self.connected or self._traffic.drained() or time.monotonic() >= self._leave_at_s
         return Leave.GOODBYE if over else None
+
+    def _hurries(self) -> bool:
+        """Whether it does not matter in which order the broker that is left hears of that."""
+        other = self._redirected is not None and self._redirected.address != self._options.address
+        return other or self._stopping.is_set()
 
     def _report(self, end: SessionEnd, changed: bool) -> None:
         suspicion = self._suspicion(end)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from edge_app.doctor.directories import check_directories
 from edge_app.doctor.result import Status
-from edge_app.doctor.service_view import Place
+from edge_app.doctor.service_view import Place, ServiceView
+from edge_app.doctor.settings import check_secrets
 from edge_app.doctor.subject import open_subject
 from tests.doctor.conftest import Root
 
@@ -81,6 +84,7 @@ def test_a_credential_that_is_set_in_the_unit_is_found_unless_a_file_goes_before
 
 
 def test_an_encrypted_credential_is_decrypted(root: Root, north: Path) -> None:
+    root.write({f"{FOLDER}/sealed": "sealed"})
     handed(root, LoadCredential={}, LoadCredentialEncrypted={"mqtt-password": f"{FOLDER}/sealed"})
     assert "which cannot be read here" in open_subject(north, root.machine).missing["mqtt"].message
     sealed = root.machine.path(f"{FOLDER}/sealed")
@@ -90,9 +94,33 @@ def test_an_encrypted_credential_is_decrypted(root: Root, north: Path) -> None:
 
 def test_a_credential_without_a_folder_lies_in_the_stores_of_systemd(root: Root, north: Path) -> None:
     handed(root, LoadCredential={"mqtt-password": "of-all"})
-    assert "which cannot be read here" in open_subject(north, root.machine).missing["mqtt"].message
+    assert "gave this process no credential" in open_subject(north, root.machine).missing["mqtt"].message
     root.write({"/usr/lib/credstore/of-all": "of-the-vendor", "/run/credstore/of-all": "of-this-boot"})
     assert open_subject(north, root.machine).passwords["mqtt"] == "of-this-boot"
+
+
+def test_what_is_set_is_the_default_of_what_lies_nowhere(root: Root, north: Path) -> None:
+    for nowhere in ("of-all", f"{FOLDER}/absent"):
+        given: dict[str, object] = {"mqtt-password": list(b"default")}
+        handed(root, LoadCredential={"mqtt-password": nowhere}, SetCredential=given)
+        assert open_subject(north, root.machine).passwords["mqtt"] == "default"
+
+
+def test_a_store_where_this_user_may_not_look_is_no_end_of_the_doctor(
+    root: Root, north: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed(root, LoadCredential={"mqtt-password": "of-all"})
+    look = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if "/etc/credstore" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    subject = open_subject(north, root.machine)
+    assert "which cannot be read here" in subject.missing["mqtt"].message
+    assert check_secrets(subject, ServiceView).status is Status.WARNING
 
 
 def test_credentials_that_are_imported_are_known_by_their_names(root: Root, north: Path) -> None:
@@ -100,6 +128,8 @@ def test_credentials_that_are_imported_are_known_by_their_names(root: Root, nort
     assert "gave this process no credential" in open_subject(north, root.machine).missing["mqtt"].message
     root.write({"/etc/credstore.encrypted/mqtt-password": "sealed"})
     assert "which cannot be read here" in open_subject(north, root.machine).missing["mqtt"].message
+    root.command("systemd-creds", "echo of-the-vault")
+    assert open_subject(north, root.machine).passwords["mqtt"] == "of-the-vault"
     root.write({"/run/credstore/mqtt-password": "of-this-boot", "/etc/credstore/mqtt-password": "of-all"})
     assert open_subject(north, root.machine).passwords["mqtt"] == "of-all"
 
@@ -107,6 +137,8 @@ def test_credentials_that_are_imported_are_known_by_their_names(root: Root, nort
 def test_a_sealed_credential_in_the_unit_is_not_said_to_be_missing(root: Root, north: Path) -> None:
     handed(root, LoadCredential={}, SetCredentialEncrypted={"mqtt-password": list(b"sealed")})
     assert "which cannot be read here" in open_subject(north, root.machine).missing["mqtt"].message
+    root.command("systemd-creds", '[ "$(cat $3)" = sealed ] && echo of-the-vault')
+    assert open_subject(north, root.machine).passwords["mqtt"] == "of-the-vault"
 
 
 def test_a_credential_that_the_unit_does_not_hand_over_is_missing_although_its_file_is_there(

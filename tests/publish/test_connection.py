@@ -179,11 +179,11 @@ class TestLeavingSilently:
         made.close()
 
     @contextmanager
-    def left(self, broker: SlowReader) -> Iterator[BrokerConnection]:
+    def left(self, broker: SlowReader, uri: str | None = None) -> Iterator[BrokerConnection]:
         traffic = Uploading()
         with running(options_for(broker.uri), traffic) as connection:
             until(lambda: traffic.sent, "it is in the socket")
-            connection.redirect(replace(options_for(broker.uri), client_id="another"))
+            connection.redirect(replace(options_for(uri or broker.uri), client_id="another"))
             until(lambda: traffic.ended, "the traffic does not wait with it")
             assert not connection.connected
             yield connection
@@ -204,6 +204,15 @@ class TestLeavingSilently:
             broker.reads.set()
             until(lambda: len(broker.saw) == 3, "the first one's end")
             assert broker.saw[2] == "first is reset"
+
+    def test_another_broker_is_connected_to_at_once(self, broker: SlowReader) -> None:
+        other = SlowReader()
+        other.reads.set()
+        began_s = time.monotonic()
+        with self.left(broker, other.uri):
+            until(lambda: other.saw == ["first connects"], "it is there")
+        assert time.monotonic() - began_s < 4
+        other.close()
 
     def test_a_stop_does_not_wait(self, broker: SlowReader) -> None:
         with self.left(broker) as connection:

@@ -119,6 +119,9 @@ class Outbox:
         self._store: OutboxStore | None = None
         self._read_error: Exception | None = None
         self._disk_problem: str | None = None
+        self._work_problem: str | None = None
+        """What stood against the last piece of work that ended."""
+        self._hung_at_s = 0.0
         self._reading_hangs: str | None = None
         self._voice = OutboxVoice(self._find_problem, lambda: self._file.set_aside_words, changed)
         self._stopping = self._ended = self._cut = False
@@ -236,10 +239,16 @@ class Outbox:
             if news:
                 words = f"outbox {self._path}: the disk has not answered who reads for {reading_s:.0f} s"
                 self._reading_hangs = words if reading_s else None
-            if bool(writing_s) != self._hangs:  # it may answer long before the work is done
-                words = f"outbox {self._path}: the disk has not answered for {writing_s:.0f} s"
-                self._disk_problem = words if writing_s else None
-                self._hangs, self.writable, news = bool(writing_s), not writing_s, True
+            now_s = time.monotonic()
+            if writing_s:
+                self._hung_at_s = now_s
+                if not self._hangs:
+                    words = f"outbox {self._path}: the disk has not answered for {writing_s:.0f} s"
+                    self._hangs, self.writable, self._disk_problem, news = True, False, words, True
+            elif self._hangs and now_s - self._hung_at_s >= 2 * HANGS_S:
+                # Long before the work is done perhaps; but not between any two calls of a disk that dies.
+                self._hangs, self._disk_problem, news = False, self._work_problem, True
+                self.writable = self._work_problem is None
         if news:
             self._voice.tell()
 
@@ -288,7 +297,8 @@ class Outbox:
             with self._lock:
                 self._disk.end()
                 self._hangs = False
-                self.writable, self._disk_problem = problem is None, problem
+                self.writable = problem is None
+                self._disk_problem = self._work_problem = problem
             if problem is None and (busy or look):  # nothing could be taken while the bounds were kept
                 self._wake()
             self._look_at_disk()  # for who reads: without a connection perhaps nobody else does
@@ -317,14 +327,16 @@ class Outbox:
                 with self._lock:
                     del self._window.done[: len(done)]
             self._set_unfit_aside(store)
-            if rows := self._waiting.writing:
-                self._require_room()
-                store.append(rows)
+            full = self._why_no_room() if self._waiting.writing else None
+            if self._waiting.writing and full is None:
+                store.append(self._waiting.writing)
                 with self._lock:
                     self._waiting.writing = []
                     self._stalled = False
                     self._window.look()
             self._keep_bounds(store, look_at_ages=look_at_ages)
+            if full is not None:
+                raise full
         except (sqlite3.Error, UnusableStoreError, EdgeAppError, OSError) as error:
             return self._fail(error)
         except Exception as error:  # a fault of this file must not stop the video
@@ -344,13 +356,11 @@ class Outbox:
         self._count(dropped, DropReason.TOO_LARGE)
         self._wake()
 
-    def _require_room(self) -> None:
+    def _why_no_room(self) -> sqlite3.OperationalError | None:
         """Leave room on the disk for what deletes rows: without, a full outbox could never be emptied."""
         free = shutil.disk_usage(self._path.parent).free
-        if free < RESERVE_BYTES:
-            raise sqlite3.OperationalError(
-                f"the disk is full: {free >> 20} MiB are free, {RESERVE_BYTES >> 20} are left alone"
-            )
+        words = f"the disk is full: {free >> 20} MiB are free, {RESERVE_BYTES >> 20} are left alone"
+        return sqlite3.OperationalError(words) if free < RESERVE_BYTES else None
 
     def _keep_bounds(self, store: OutboxStore, *, look_at_ages: bool) -> None:
         with self._lock:
@@ -379,6 +389,7 @@ class Outbox:
         with self._lock:
             self._store = store
             self._window.begin(store.last_position)
+            self._window.dropping = True  # until the bounds are kept: what has expired is not sent
         if store.count:
             logger.info("outbox %s: %d messages of before", self._path, store.count)
         return store
