@@ -10,7 +10,8 @@ from functools import partial
 
 from edge_app.capture.cameras import SUPERVISOR, CameraGroup
 from edge_app.errors import EXIT_FAILURE, StageHungError
-from edge_app.ops.progress import Part, ProgressWatch, say_briefly
+from edge_app.ops.last_words import say_briefly
+from edge_app.ops.progress import Part, ProgressWatch
 from edge_app.ops.run_record import RunRecord
 from edge_app.ops.sd_notify import notify
 from edge_app.pipeline.street import DEADLINE_S, Street

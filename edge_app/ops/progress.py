@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from edge_app.ops.last_words import say_briefly
 from edge_app.patience import Patience
 
 logger = logging.getLogger(__name__)
@@ -18,9 +19,6 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.5
 FRESH_S = 5.0
 """A watch that has not looked for so long hangs itself."""
-
-SAYING_S = 0.5
-"""So long the log is waited for by whoever ends the process: it may be what hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +108,6 @@ class ProgressWatch:
     def _main(self) -> None:
         while not self._stop.wait(POLL_S) and not self._hung:
             self.step()
-
-
-def say_briefly(say: Callable[[], None]) -> None:
-    """Log something, and wait for it no longer than 0.5 s.
-
-    Where standard error is a pipe that nobody reads, who writes to it keeps the log's lock for ever.
-    """
-    saying = threading.Thread(target=say, name="last-words", daemon=True)
-    saying.start()
-    saying.join(SAYING_S)
 
 
 def _say_what_hangs(part: Part, idle_s: float, stack: str) -> None:

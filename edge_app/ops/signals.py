@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from edge_app.ops.last_words import say_briefly
+
 SIGNAL_STATUS = 128
 """Exit status of a process ended by signal n is this plus n, as shells count."""
-LAST_WORD_S = 0.5
 
 
 def stop_on_signals(stop: threading.Event, last_word: Callable[[], None] = lambda: None) -> None:
@@ -25,10 +26,7 @@ def stop_on_signals(stop: threading.Event, last_word: Callable[[], None] = lambd
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             try:
-                # A thread: what it locks may be locked by the one we have interrupted, and its disk may hang.
-                saying = threading.Thread(target=last_word, name="last-word", daemon=True)
-                saying.start()  # which Python refuses while it ends, and the system where there are too many
-                saying.join(LAST_WORD_S)
+                say_briefly(last_word)
             finally:
                 os._exit(SIGNAL_STATUS + number)
         stop.set()

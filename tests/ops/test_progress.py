@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edge_app.ops import progress
+from edge_app.ops import last_words, progress
 from edge_app.ops.progress import FRESH_S, POLL_S, Part, ProgressWatch, Sign, stack_of
 
 DEADLINE_S = 10.0
@@ -104,7 +104,7 @@ def test_a_thread_of_its_own_looks_and_ends(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_a_log_that_hangs_does_not_keep_it_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SAYING_S", 0.05)
+    monkeypatch.setattr(last_words, "SAYING_S", 0.05)
     goes_on = threading.Event()
 
     class Stuck(logging.Handler):
