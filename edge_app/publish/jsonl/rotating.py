@@ -14,6 +14,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_app.files.replacing import sync_directory
+
 FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 RESERVE_BYTES = 64 << 20
@@ -138,11 +140,7 @@ class RotatingFile:
 
     def _sync_directory(self) -> None:
         if self._synced:
-            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(self.path.parent)
 
 
 def _take_back_torn_line(file: int) -> None:
