@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from edge_app.errors import PublishError
 from edge_app.interfaces import DropObserver, SinkState
 from edge_app.messages import CameraStatus, Detections, DropReason, NodeInfo, NodeState
+from edge_app.publish.disk_wait import HANGS_S, DiskWait
 from edge_app.publish.drops import DropTally
 from edge_app.publish.encoders.encoder import Encoder
 from edge_app.publish.jsonl.rotating import RotatingFile
 from edge_app.publish.lane import DetectionsLane
 from edge_app.publish.observed import Observed
-from edge_app.publish.outbox.disk_wait import DiskWait
 from edge_app.publish.refusal import RepeatFilter
 from edge_app.publish.traffic import Message
 
@@ -28,8 +28,6 @@ MOST_STATES = 1000
 """States that wait; beyond it the oldest go."""
 SYNC_S = 1.0
 """What the loss of power may cost where it is to cost little."""
-HANGS_S = 8.0
-"""A disk that has not answered for so long is told of."""
 RETRY_S = 5.0
 """How soon a disk that could not be written is tried again."""
 

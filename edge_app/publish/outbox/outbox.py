@@ -27,7 +27,7 @@ from pathlib import Path
 from edge_app.errors import EdgeAppError
 from edge_app.interfaces import DropObserver
 from edge_app.messages import DropReason
-from edge_app.publish.outbox.disk_wait import DiskWait
+from edge_app.publish.disk_wait import HANGS_S, DiskWait
 from edge_app.publish.outbox.file import OutboxFile, words_of
 from edge_app.publish.outbox.reader import RowReader
 from edge_app.publish.outbox.state import OutboxState
@@ -50,8 +50,6 @@ RETRY_S = 5.0
 """How soon a disk that could not be written is tried again."""
 STALL_S = 1.0
 """A producer that may wait for room does so no longer."""
-HANGS_S = 8.0
-"""A disk that has not answered for so long counts as unwritable."""
 RESERVE_BYTES = 16 << 20
 """So much room on the disk is left alone."""
 PASSING = ("full", "readonly", "locked")
@@ -90,8 +88,6 @@ class Outbox:
         clock_s: See `OutboxStore`.
         unix_s: See `OutboxStore`.
 
-    Attributes:
-        writable: Whether messages can be kept now; those put meanwhile wait in memory.
     """
 
     def __init__(
@@ -113,20 +109,24 @@ class Outbox:
         self._lock = threading.Condition()
         self._reader = RowReader(wake, self._read_failed, HANGS_S)
         self._waiting = WaitingRows(MOST_WAITING, GROUP)
-        self._disk, self._hangs = DiskWait(HANGS_S), False
+        self._disk = DiskWait(HANGS_S)
         self._stalled = False
         self._window = SendWindow(bounds.window, clock_s, self._reader)
         self._store: OutboxStore | None = None
         self._read_error: Exception | None = None
-        self._disk_problem: str | None = None
         self._work_problem: str | None = None
         """What stood against the last piece of work that ended."""
+        self._writing_hangs: str | None = None
         self._hung_at_s = 0.0
         self._reading_hangs: str | None = None
         self._voice = OutboxVoice(self._find_problem, lambda: self._file.set_aside_words, changed)
         self._stopping = self._ended = self._cut = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
-        self.writable = True
+
+    @property
+    def writable(self) -> bool:
+        """Whether messages can be kept now; those put meanwhile wait in memory."""
+        return self._writing_hangs is None and self._work_problem is None
 
     @property
     def problem(self) -> str | None:
@@ -242,13 +242,12 @@ class Outbox:
             now_s = time.monotonic()
             if writing_s:
                 self._hung_at_s = now_s
-                if not self._hangs:
+                if self._writing_hangs is None:
                     words = f"outbox {self._path}: the disk has not answered for {writing_s:.0f} s"
-                    self._hangs, self.writable, self._disk_problem, news = True, False, words, True
-            elif self._hangs and now_s - self._hung_at_s >= 2 * HANGS_S:
+                    self._writing_hangs, news = words, True
+            elif self._writing_hangs and now_s - self._hung_at_s >= 2 * HANGS_S:
                 # Long before the work is done perhaps; but not between any two calls of a disk that dies.
-                self._hangs, self._disk_problem, news = False, self._work_problem, True
-                self.writable = self._work_problem is None
+                self._writing_hangs, news = None, True
         if news:
             self._voice.tell()
 
@@ -259,8 +258,8 @@ class Outbox:
 
     def _find_problem(self) -> str | None:
         with self._lock:
-            refused = self._window.refused
-            return self._disk_problem or self._reading_hangs or (None if refused is None else refused[1])
+            refused = None if self._window.refused is None else self._window.refused[1]
+            return self._writing_hangs or self._work_problem or self._reading_hangs or refused
 
     # What follows runs on the outbox's own thread.
 
@@ -271,8 +270,8 @@ class Outbox:
             logger.exception("the outbox has ended")
             with self._lock:
                 self._disk.end()
-                self._hangs, self._ended, self.writable = False, True, False
-                self._disk_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
+                self._ended, self._writing_hangs = True, None
+                self._work_problem = f"outbox {self._path}: it has ended ({type(error).__name__}: {error})"
                 left = self._waiting.give_up()
             with contextlib.suppress(Exception):
                 self._voice.tell()
@@ -296,9 +295,7 @@ class Outbox:
             problem = self._work(done, look_at_ages=look)
             with self._lock:
                 self._disk.end()
-                self._hangs = False
-                self.writable = problem is None
-                self._disk_problem = self._work_problem = problem
+                self._writing_hangs, self._work_problem = None, problem
             if problem is None and (busy or look):  # nothing could be taken while the bounds were kept
                 self._wake()
             self._look_at_disk()  # for who reads: without a connection perhaps nobody else does

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from edge_app.publish.outbox.disk_wait import DiskWait
+from edge_app.publish.disk_wait import DiskWait
 from edge_app.publish.outbox.store import OutboxStore, StoredRow
 
 READ_AHEAD = 64

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.publish.outbox.disk_wait import DiskWait, io_calls
+from edge_app.publish.disk_wait import DiskWait, io_calls
 
 
 def looked_at(wait: DiskWait, seconds: float) -> float:

@@ -11,6 +11,8 @@ from edge_app.memory import field_of
 from edge_app.patience import Patience
 
 TASKS = Path("/proc/self/task")
+HANGS_S = 8.0
+"""A disk that has not answered for so long is told of, and counts as unwritable."""
 LOOKS = 16
 """It is looked at so often at most in the time after which it is told of: everybody asks all the time."""
 
