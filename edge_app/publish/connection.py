@@ -140,7 +140,7 @@ class BrokerConnection:
         self._waker.wake()
 
     def redirect(self, options: BrokerOptions) -> None:
-        """Let go of the broker, and connect as other options say; returns at once. Any thread.
+        """Let go of the broker, and connect as options say if they are others; returns at once. Any thread.
 
         The broker that is left gets no goodbye, and so tells our will: nobody knows whether we come back to
         it, and what it keeps of us would say for ever that we are there.
@@ -148,6 +148,9 @@ class BrokerConnection:
         Raises:
             ConfigError: Certificate files cannot be used; the connection stays as it is.
         """
+        with self._redirecting:
+            if options == (self._redirected or self._options):
+                return
         check_certificates(options)
         with self._redirecting:
             self._redirected = options
@@ -196,9 +199,9 @@ class BrokerConnection:
         """Begin anew with the options that were given meanwhile, if any were."""
         with self._redirecting:
             options, self._redirected = self._redirected, None
+            self._options = options or self._options
         if options is None:
             return
-        self._options = options
         self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
         self._choice = VersionChoice(options.protocol)
         self._repeats = RepeatFilter()

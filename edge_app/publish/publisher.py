@@ -93,7 +93,7 @@ class MqttPublisher(Traffic):
         self._stopping = False
         self._client_id = f"edge-app-{node}" if name is None else f"edge-app-{node}-{name}"
         self._where = "mqtt" if name is None else f"sinks.{name}"
-        self._options = options = self.options_of(section, password)
+        options = self.options_of(section, password)
         self._on_failure = on_failure
         self._failure: str | None = None
         self._connection = BrokerConnection(options, self, self._failed, broker_trouble)
@@ -186,9 +186,7 @@ class MqttPublisher(Traffic):
             options: Its `options_of`.
         """
         self._section = section
-        if options != self._options:
-            self._connection.redirect(options)
-            self._options = options
+        self._connection.redirect(options)
 
     def start(self) -> None:
         """Begin connecting; returns at once, whether or not there is a broker."""
