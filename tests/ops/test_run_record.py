@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -39,19 +42,26 @@ def begun(path: Path) -> RunRecord:
     return record
 
 
-def killed(path: Path, what: str = "works") -> None:
-    """Let a process begin a run, and kill it."""
+@contextmanager
+def running(program: str, path: Path, what: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """Lend a process that has begun a run, and what it says; it is killed in the end."""
     child = subprocess.Popen(
-        [sys.executable, "-c", RUN, path, what], env=environment(), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, path, what], env=environment(), stdout=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     with child:
         try:
             assert child.stdout.readline() == "begun\n"
-            if what == "works":
-                assert begun(path).counts is None, "another run of it lives, and it is not touched"
+            yield child, child.stdout
         finally:
             child.kill()
+
+
+def killed(path: Path, what: str = "works") -> None:
+    """Let a process begin a run, and kill it."""
+    with running(RUN, path, what):
+        if what == "works":
+            assert begun(path).counts is None, "another run of it lives, and it is not touched"
 
 
 @pytest.fixture
@@ -146,19 +156,11 @@ def test_one_that_was_asked_to_stop_and_does_not(
     path: Path, second: signal.Signals, state: str, status: int, failures: int
 ) -> None:
     """Whoever asks twice has what he wants; that it hung until it was killed is told."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", STUBBORN, path, state], env=environment(), stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    with child:
-        try:
-            assert child.stdout.readline() == "begun\n"
-            child.send_signal(signal.SIGTERM)
-            assert child.stdout.readline() == "asked\n"
-            child.send_signal(second)
-            assert child.wait(10) == status
-        finally:
-            child.kill()
+    with running(STUBBORN, path, state) as (child, said):
+        child.send_signal(signal.SIGTERM)
+        assert said.readline() == "asked\n"
+        child.send_signal(second)
+        assert child.wait(10) == status
     assert begun(path).counts == {**NEVER, Failure.KILLED: failures}
 
 
